@@ -1,0 +1,22 @@
+//! Raw features: what a caller, a table or a log says of a user or an item, before the schema encodes it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One raw feature value. Absence from [`RawFeatures`] means unknown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FeatureValue {
+    /// For `numeric`.
+    Number(f64),
+    /// For `id`, `categorical` and `text`.
+    Text(String),
+    /// For `dense`. Before `Texts` so that a list of numbers reads back as floats.
+    Floats(Vec<f32>),
+    /// For `categorical_list` and `sequence` (item ids, oldest first).
+    Texts(Vec<String>),
+}
+
+/// Raw feature values by the feature's name in the schema.
+pub type RawFeatures = BTreeMap<String, FeatureValue>;
