@@ -1,0 +1,73 @@
+# One command each: see `make help`. Every target may be run again and again; what is there is not installed or built twice.
+
+CACHE      ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pagoda
+TOOLS      := $(CACHE)/tools
+VENV       := $(CACHE)/venv
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+BINARIES   := pagoda user-tower-svc item-tower-svc index-svc
+
+# Tools of ours come after the machine's own.
+export PATH := $(PATH):$(TOOLS)/bin:$(HOME)/.cargo/bin
+export PAGODA_CACHE := $(CACHE)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check fmt install-build install-test binaries \
+	fmt-check clippy arrows unused doc-links proto-lint manifests dockerfile doctest nextest
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+demo: install-build ## Install what is missing, build, run the whole system on generated data; ARGS="--keep" leaves it running
+	cargo build --release --locked $(BINARIES:%=-p %)
+	$(TARGET_DIR)/release/pagoda demo $(ARGS)
+
+test: install-test fmt-check clippy arrows unused doc-links proto-lint dockerfile doctest binaries manifests nextest ## Install what is missing, run every check and test
+
+check: install-build fmt-check clippy ## The fast checks alone: format and lints
+
+fmt: ## Format the Rust code
+	cargo fmt --all
+
+# ---- what the targets above are made of -------------------------------------------------------------------------------
+
+install-build:
+	@scripts/install-deps build
+
+install-test:
+	@scripts/install-deps test
+	@scripts/install-tools
+
+fmt-check:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+
+arrows: ## Who may depend on whom, under which licenses, from where (deny.toml)
+	cargo deny --locked --log-level error check bans licenses sources
+
+unused: ## Dependencies that are declared and not used
+	cargo machete --with-metadata
+
+doc-links: ## Broken links in the documentation
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+proto-lint: ## The contract in proto/ against buf's rules
+	$(VENV)/bin/buf lint proto
+
+dockerfile: ## The Dockerfile against hadolint's rules
+	$(VENV)/bin/hadolint Dockerfile
+
+binaries:
+	cargo build --locked --workspace --bins --quiet
+
+manifests: ## The Kubernetes manifests: build, schema, cross references, config
+	PATH="$(VENV)/bin:$(PATH)" $(VENV)/bin/python scripts/check_manifests.py --binaries $(TARGET_DIR)/debug
+	PATH="$(VENV)/bin:$(PATH)" $(VENV)/bin/python -m unittest -q scripts/test_check_manifests.py
+
+doctest:
+	cargo test --locked --workspace --doc --quiet
+
+nextest: ## All tests, those that start the real services included
+	PAGODA_TEST_PYTHON=$(VENV)/bin/python cargo nextest run --locked --workspace
