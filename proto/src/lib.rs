@@ -6,20 +6,20 @@
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 macro_rules! package {
-    ($area:ident, $doc:literal) => {
+    ($area:ident, $package:literal, $doc:literal) => {
         #[doc = $doc]
         pub mod $area {
             #[doc = $doc]
             #[allow(missing_docs, clippy::all, unreachable_pub)]
             pub mod v1 {
-                tonic::include_proto!(concat!("pagoda.", stringify!($area), ".v1"));
+                tonic::include_proto!($package);
             }
         }
     };
 }
 
-package!(feature, "`pagoda.feature.v1`: raw features, model versions, embeddings.");
-package!(index, "`pagoda.index.v1`: the vector index.");
-package!(item, "`pagoda.item.v1`: the item tower and its refreshes.");
-package!(recall, "`pagoda.recall.v1`: the retrieval stage, called by the ranking layer.");
-package!(user, "`pagoda.user.v1`: the user tower.");
+package!(feature, "pagoda.feature.v1", "`pagoda.feature.v1`: raw features, model versions, embeddings.");
+package!(index, "pagoda.index.v1", "`pagoda.index.v1`: the vector index.");
+package!(item, "pagoda.item.v1", "`pagoda.item.v1`: the item tower and its refreshes.");
+package!(recall, "pagoda.recall.v1", "`pagoda.recall.v1`: the retrieval stage, called by the ranking layer.");
+package!(user, "pagoda.user.v1", "`pagoda.user.v1`: the user tower.");
