@@ -48,7 +48,7 @@ arrows: ## Who may depend on whom, under which licenses, from where (deny.toml)
 	cargo deny --locked --log-level error check bans licenses sources
 
 unused: ## Dependencies that are declared and not used
-	cargo machete --with-metadata
+	cargo machete --skip-target-dir
 
 doc-links: ## Broken links in the documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
