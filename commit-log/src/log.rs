@@ -181,7 +181,7 @@ impl Log {
     }
 
     fn path(&self, lsn: Lsn) -> String {
-        format!("{}/{lsn:020}", self.prefix, lsn = lsn.0)
+        format!("{}/{:020}", self.prefix, lsn.0)
     }
 }
 

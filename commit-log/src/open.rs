@@ -23,9 +23,7 @@ pub(crate) fn open(url: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
         "memory" => Ok(Arc::new(InMemory::new())),
         "file" => open_file_url(&parsed).map_err(invalid),
         "s3" => open_bucket(&parsed).map_err(invalid),
-        other => Err(invalid(format!(
-            "expected a directory, file://, s3:// or memory://, found the scheme `{other}`"
-        ))),
+        other => Err(invalid(format!("expected a directory, file://, s3:// or memory://, found the scheme `{other}`"))),
     }
 }
 

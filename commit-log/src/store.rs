@@ -58,7 +58,9 @@ pub enum StoreError {
         path: String,
     },
     /// The store overwrites where it was told to create only, so no log can be kept in it.
-    #[error("store `{url}` ignores create-only puts: it accepted `{path}` twice, so writes could be lost; use another store")]
+    #[error(
+        "store `{url}` ignores create-only puts: it accepted `{path}` twice, so writes could be lost; use another store"
+    )]
     IgnoresCreateOnly {
         /// The store.
         url: String,
