@@ -248,18 +248,24 @@ WORKLOAD_CHECKS = [name_faults, resource_faults, privilege_faults, config_faults
 
 
 def probe_faults(workload: Workload, services: set[str]) -> list[str]:
-    """Probes of a port that the container does not have, or of a service that the contract does not have."""
+    """Probes that are missing, or that ask for what the container does not have."""
     faults = []
     for container in workload.pod["containers"]:
-        ports = {port["containerPort"] for port in container.get("ports", [])}
-        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
-            probe = container.get(kind, {}).get("grpc")
-            if ports and not probe:
-                faults.append(f"{kind}: expected a grpc probe")
-            elif probe and probe["port"] not in ports:
-                faults.append(f"{kind}: expected one of the ports {sorted(ports)}, found {probe['port']}")
-            elif probe and probe.get("service", "") not in services:
-                faults.append(f"{kind}: expected one of {sorted(services)}, found {probe['service']}")
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe") if container.get("ports") else ():
+            faults += [f"{kind}: {fault}" for fault in one_probe_faults(container.get(kind, {}), workload.ports(), services)]
+        if container.get("ports") and "grpc" not in container.get("readinessProbe", {}):
+            faults.append("readinessProbe: expected a grpc probe, because only the health service knows")
+    return faults
+
+
+def one_probe_faults(probe: dict, ports: dict[str, int], services: set[str]) -> list[str]:
+    """A probe of a port that the container does not have, or of a service that the contract does not have."""
+    how = probe.get("grpc") or probe.get("httpGet")
+    if not how:
+        return ["expected a grpc or an httpGet probe"]
+    faults = [] if how["port"] in [*ports, *ports.values()] else [f"expected one of the ports {ports}, found {how['port']}"]
+    if how.get("service", "") not in services:
+        faults.append(f"expected one of {sorted(services)}, found {how['service']}")
     return faults
 
 

@@ -75,7 +75,11 @@ class Damaged(unittest.TestCase):
         self.expect("readinessProbe: expected one of", "Deployment", "user-tower-svc", lambda d: container(d)["readinessProbe"]["grpc"].update(service="pagoda.recall.v1.Recall"))
 
     def test_probe_of_another_port(self):
-        self.expect("livenessProbe: expected one of the ports", "Deployment", "user-tower-svc", lambda d: container(d)["livenessProbe"]["grpc"].update(port=7102))
+        self.expect("livenessProbe: expected one of the ports", "Deployment", "user-tower-svc", lambda d: container(d)["livenessProbe"]["httpGet"].update(port="metric"))
+
+    def test_readiness_that_is_not_asked_of_health(self):
+        get = {"httpGet": {"path": "/metrics", "port": "metrics"}}
+        self.expect("expected a grpc probe", "Deployment", "user-tower-svc", lambda d: container(d).update(readinessProbe=get))
 
     def test_drain_longer_than_the_grace_period(self):
         self.expect("terminationGracePeriodSeconds", "StatefulSet", "index-svc", lambda d: pod(d).update(terminationGracePeriodSeconds=25))
