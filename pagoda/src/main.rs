@@ -1,1 +1,47 @@
-fn main() {}
+//! The one command that a person or a job runs: generate or import data, train, serve, refresh, recall.
+//!
+//! The services themselves are other programs; this one starts them and talks to them over gRPC.
+
+mod addresses;
+mod cli;
+mod clients;
+mod commands;
+mod output;
+mod processes;
+mod progress;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser};
+
+use cli::{Cli, Command};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Demo(args) => commands::demo::run(args).await,
+        Command::Generate(args) => commands::generate::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+        Command::Train(args) => commands::train::run(&args).await,
+        Command::Evaluate(args) => commands::evaluate::run(&args).await,
+        Command::Up(args) => commands::up::run(&args).await,
+        Command::Refresh(args) => commands::refresh::run(&args).await,
+        Command::Recall(args) => commands::recall::run(&args).await,
+        Command::Status(args) => commands::status::run(&args).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "pagoda", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

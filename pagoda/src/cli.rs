@@ -1,0 +1,258 @@
+//! The command line as clap sees it. What a command does is in `commands/`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, builder::ValueHint};
+
+/// Pagoda, a two-tower recall system: from a click log to a Recall answer.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pagoda demo                                      everything at once, in about two minutes
+  pagoda import movielens-csv ml-latest-small --out data
+  pagoda train --data data --store store
+  pagoda up --store store                          in one terminal, then in another:
+  pagoda refresh --full --data data
+  pagoda recall --user 42 --k 10 --data data";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole system on generated data: train, serve, refresh, recall
+    Demo(DemoArgs),
+    /// Make a catalog, users and an impression log from a known preference model
+    Generate(GenerateArgs),
+    /// Turn a well-known public data set, or a CSV log, into a data directory
+    Import(ImportArgs),
+    /// Train both towers on a data directory and register the model bundle in a store
+    Train(TrainArgs),
+    /// Evaluate a registered model on a data directory, beside popularity
+    Evaluate(EvaluateArgs),
+    /// Run user-tower-svc, item-tower-svc and index-svc on this machine, in the foreground, until Ctrl-C
+    Up(UpArgs),
+    /// Bring a data directory's items and users to the running services
+    Refresh(RefreshArgs),
+    /// Recall candidates for one user from the running services
+    Recall(RecallArgs),
+    /// Show what the running services hold and serve
+    Status(StatusArgs),
+    /// Print a shell completion script
+    Completions {
+        /// The shell to complete for
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Leave the services running until Ctrl-C, and print their addresses
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Write the numbers as JSON to this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) summary: Option<PathBuf>,
+    /// Work in this directory and leave everything there [default: a temporary one]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) size: SizeArgs,
+}
+
+/// How much to generate; absent values are the simulator's defaults.
+#[derive(Debug, Args)]
+pub(crate) struct SizeArgs {
+    /// How many users
+    #[arg(long, value_name = "N")]
+    pub(crate) users: Option<usize>,
+    /// How many items
+    #[arg(long, value_name = "N")]
+    pub(crate) items: Option<usize>,
+    /// How many impressions, clicked or not
+    #[arg(long, value_name = "N")]
+    pub(crate) impressions: Option<usize>,
+    /// The seed: the same seed gives the same bytes
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// The data directory to write
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) size: SizeArgs,
+    /// Print a JSON object instead of words
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Formats:
+  movielens-dat   a directory with ratings.dat (user::item::rating::timestamp), movies.dat and, perhaps, users.dat
+  movielens-csv   a directory with ratings.csv and movies.csv
+  split           a directory with train.txt and test.txt, `user item item ...` on each line
+  sequences       a text file, `user item item ...` on each line, oldest item first
+  csv             one CSV file of interactions with a header: user, item, timestamp and, perhaps, event
+
+Examples:
+  pagoda import movielens-dat ml-1m --out data
+  pagoda import csv clicks.csv --out data")]
+pub(crate) struct ImportArgs {
+    /// The format of what is at PATH: movielens-dat, movielens-csv, split, sequences or csv
+    pub(crate) format: String,
+    /// The file or directory to read
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+    /// The data directory to write
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
+    /// Ratings from this value on are positives [default: 0.7 of the highest rating found]
+    #[arg(long, value_name = "RATING")]
+    pub(crate) positive_rating: Option<f64>,
+    /// Print a JSON object instead of words
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where data and models are.
+#[derive(Debug, Args)]
+pub(crate) struct DataAndStore {
+    /// The data directory: schema.toml, items, interactions and, perhaps, users
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// The object store: a directory, file://... or s3://bucket/prefix (credentials from AWS_* variables)
+    #[arg(long, value_name = "URL", env = "PAGODA_STORE__URL", value_hint = ValueHint::DirPath)]
+    pub(crate) store: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pagoda train --data data --store store --summary train.json
+  pagoda train --data data --store s3://models/shop --config train.toml --seed 7
+  pagoda train --print-config > train.toml        every key with its default, commented")]
+pub(crate) struct TrainArgs {
+    #[command(flatten)]
+    pub(crate) place: DataAndStore,
+    /// A TOML file of training settings; absent keys keep their defaults
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// The seed, over the config's
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// Write the run's summary as JSON to this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) summary: Option<PathBuf>,
+    /// Print the summary as JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the default config, commented, and stop
+    #[arg(long, exclusive = true)]
+    pub(crate) print_config: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    #[command(flatten)]
+    pub(crate) place: DataAndStore,
+    /// The model version, `space/revision` [default: the newest registered]
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) model: Option<String>,
+    /// Write the summary as JSON to this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) summary: Option<PathBuf>,
+    /// Print the summary as JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Ports 7101 to 7103 are used where they are free, others where they are not; `pagoda status` shows them.
+
+Examples:
+  pagoda up --store store
+  pagoda up --store s3://models/shop --addresses addresses.json")]
+pub(crate) struct UpArgs {
+    /// The object store: a directory, file://... or s3://bucket/prefix (credentials from AWS_* variables)
+    #[arg(long, value_name = "URL", env = "PAGODA_STORE__URL", value_hint = ValueHint::DirPath)]
+    pub(crate) store: String,
+    /// Write the addresses of the services as JSON to this file, too, once they listen
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) addresses: Option<PathBuf>,
+}
+
+/// Where the running services are.
+#[derive(Debug, Args)]
+pub(crate) struct Services {
+    /// The addresses file that `pagoda up` wrote [default: the one of the latest `pagoda up` of this user]
+    #[arg(long, value_name = "FILE", env = "PAGODA_ADDRESSES", value_hint = ValueHint::FilePath)]
+    pub(crate) addresses: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pagoda refresh --full --data data      every item, into a new generation
+  pagoda refresh --data data             only items that are new, changed or gone since the last refresh")]
+pub(crate) struct RefreshArgs {
+    /// The data directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// Embed every item into a new generation and publish it
+    #[arg(long)]
+    pub(crate) full: bool,
+    #[command(flatten)]
+    pub(crate) services: Services,
+    /// Print the finished refresh as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pagoda recall --user 42 --k 10
+  pagoda recall --user 42 --k 10 --data data               with titles
+  pagoda recall --user someone-new --feature region=north --feature history=17,3,99")]
+pub(crate) struct RecallArgs {
+    /// The user's id; an unknown user is an ordinary user without history
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: String,
+    /// How many candidates
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) k: u32,
+    /// A feature of the user, NAME=VALUE, over what the services know; lists are comma-separated; may be repeated
+    #[arg(long = "feature", value_name = "NAME=VALUE")]
+    pub(crate) features: Vec<String>,
+    /// An item that must not be recalled; may be repeated
+    #[arg(long = "exclude", value_name = "ITEM")]
+    pub(crate) exclude: Vec<String>,
+    /// Items of the user's own history may be recalled again
+    #[arg(long)]
+    pub(crate) include_history: bool,
+    /// The data directory, to show titles and to know the kinds of --feature
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) services: Services,
+    /// Print a JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) services: Services,
+    /// Print a JSON object instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,61 @@
+//! Channels to the running services, and their refusals as messages for a person.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result, anyhow};
+use pagoda_proto::{
+    index::v1::index_service_client::IndexServiceClient, item::v1::item_tower_service_client::ItemTowerServiceClient,
+    recall::v1::recall_service_client::RecallServiceClient, user::v1::user_tower_service_client::UserTowerServiceClient,
+};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt;
+
+use crate::addresses::Addresses;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client for each of our gRPC services.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    pub(crate) recall: RecallServiceClient<Channel>,
+    pub(crate) users: UserTowerServiceClient<Channel>,
+    pub(crate) items: ItemTowerServiceClient<Channel>,
+    pub(crate) index: IndexServiceClient<Channel>,
+}
+
+impl Clients {
+    /// Connects to all three services.
+    pub(crate) async fn connect(addresses: &Addresses) -> Result<Self> {
+        let user_tower = channel("user-tower-svc", addresses.user_tower).await?;
+        let item_tower = channel("item-tower-svc", addresses.item_tower).await?;
+        let index = channel("index-svc", addresses.index).await?;
+        Ok(Self {
+            recall: RecallServiceClient::new(user_tower.clone()),
+            users: UserTowerServiceClient::new(user_tower),
+            items: ItemTowerServiceClient::new(item_tower),
+            index: IndexServiceClient::new(index),
+        })
+    }
+}
+
+/// Connects to one service.
+pub(crate) async fn channel(name: &str, address: SocketAddr) -> Result<Channel> {
+    Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .connect()
+        .await
+        .with_context(|| format!("{name} does not answer at {address}; is `pagoda up` still running?"))
+}
+
+/// A refusal in words: its code, its message and every field at fault.
+pub(crate) fn refusal(status: &Status) -> anyhow::Error {
+    let mut text = format!("{:?}: {}", status.code(), status.message());
+    for violation in status.get_details_bad_request().into_iter().flat_map(|b| b.field_violations) {
+        text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+    }
+    anyhow!(text)
+}

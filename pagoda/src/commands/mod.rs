@@ -1,0 +1,11 @@
+//! What each command does, one file a command.
+
+pub(crate) mod demo;
+pub(crate) mod evaluate;
+pub(crate) mod generate;
+pub(crate) mod import;
+pub(crate) mod recall;
+pub(crate) mod refresh;
+pub(crate) mod status;
+pub(crate) mod train;
+pub(crate) mod up;

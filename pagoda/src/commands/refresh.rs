@@ -1,0 +1,189 @@
+//! `pagoda refresh`: a data directory's items and users are brought to the running services.
+//!
+//! The catalog and the users' features go to the object store first, where the services read them; then item-tower-svc
+//! embeds the items and hands them to index-svc, and this command waits until Recall answers with all of it.
+
+use std::{collections::BTreeMap, ffi::OsStr, fs, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use indicatif::ProgressBar;
+use pagoda_commit_log::Store;
+use pagoda_dataset::{Dataset, SCHEMA_FILE, user_snapshot, write_entities_parquet};
+use pagoda_proto::{
+    index::v1::GetIndexStatusRequest,
+    item::v1::{Refresh, RefreshMode, RefreshState, StartRefreshRequest, WatchRefreshRequest},
+    user::v1::GetUserTowerStatusRequest,
+};
+use pagoda_registry::{Entry, Kind, Registry};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::status::version;
+use crate::{
+    addresses::Addresses,
+    cli::RefreshArgs,
+    clients::{Clients, refusal},
+    output::{count, say, say_json},
+    progress::bar,
+};
+
+const SERVED_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
+    let addresses = Addresses::find(args.services.addresses.as_deref())?;
+    let mut clients = Clients::connect(&addresses).await?;
+    let registry = open_registry(&addresses.store).await?;
+    let data = Dataset::open(&args.data)?;
+    let mode = mode(args.full, &registry, &mut clients).await?;
+    let refresh = refresh(&registry, &mut clients, &data, mode).await?;
+    if args.json {
+        return say_json(&as_json(&refresh));
+    }
+    say_end(&refresh);
+    Ok(())
+}
+
+/// The registry in a store.
+pub(crate) async fn open_registry(store: &str) -> Result<Registry> {
+    let store = Store::open(store).await?;
+    Ok(Registry::open(store).await?)
+}
+
+/// Publishes catalog and users, refreshes, and waits until Recall serves the result.
+pub(crate) async fn refresh(
+    registry: &Registry,
+    clients: &mut Clients,
+    data: &Dataset,
+    mode: RefreshMode,
+) -> Result<Refresh> {
+    let catalog = publish_catalog(registry, data).await?;
+    let users = publish_users(registry, data).await?;
+    let refresh = follow(clients, mode, catalog.version).await?;
+    until_served(clients, &refresh, &users).await?;
+    Ok(refresh)
+}
+
+/// An incremental refresh needs a generation of the newest model; where there is none, says so and does a full one.
+async fn mode(full: bool, registry: &Registry, clients: &mut Clients) -> Result<RefreshMode> {
+    if full {
+        return Ok(RefreshMode::Full);
+    }
+    let newest = registry.latest(Kind::Model).await?.context("no model is registered in the store; `pagoda train` makes one")?;
+    let status = clients.index.get_index_status(GetIndexStatusRequest {}).await.map_err(|s| refusal(&s))?.into_inner();
+    let held = status.spaces.iter().filter_map(|s| s.model_version.as_ref()).any(|v| version(v) == newest.label);
+    if held {
+        return Ok(RefreshMode::Incremental);
+    }
+    eprintln!("the index holds no generation of the newest model {} yet, so the refresh is a full one", newest.label);
+    Ok(RefreshMode::Full)
+}
+
+async fn publish_catalog(registry: &Registry, data: &Dataset) -> Result<Entry> {
+    let path = data.items_file();
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let extension = path.extension().and_then(OsStr::to_str).context("the items' table has no file extension")?;
+    let files = files(data, format!("items.{extension}"), bytes);
+    Ok(registry.publish(Kind::Catalog, "items", json!({}), files).await?)
+}
+
+async fn publish_users(registry: &Registry, data: &Dataset) -> Result<Entry> {
+    let snapshot = user_snapshot(data)?;
+    let bytes = write_entities_parquet(&data.schema().user, &snapshot.entities, &snapshot.titles)?;
+    let files = files(data, "users.parquet".to_owned(), bytes);
+    Ok(registry.publish(Kind::UserFeatures, "users", json!({}), files).await?)
+}
+
+fn files(data: &Dataset, table: String, bytes: Vec<u8>) -> BTreeMap<String, Bytes> {
+    BTreeMap::from([(SCHEMA_FILE.to_owned(), data.schema().to_toml().into()), (table, bytes.into())])
+}
+
+/// Starts the refresh and shows its progress until it ends.
+async fn follow(clients: &mut Clients, mode: RefreshMode, catalog_version: u64) -> Result<Refresh> {
+    let request = StartRefreshRequest { catalog_version, mode: mode.into() };
+    let started = clients.items.start_refresh(request).await.map_err(|s| refusal(&s))?.into_inner();
+    let refresh_id = started.refresh.context("item-tower-svc started a refresh without saying which")?.refresh_id;
+    let watch = WatchRefreshRequest { refresh_id };
+    let mut steps = clients.items.watch_refresh(watch).await.map_err(|s| refusal(&s))?.into_inner();
+    let bar = bar("refresh", "items");
+    let mut last = None;
+    while let Some(step) = steps.message().await.map_err(|s| refusal(&s))? {
+        last = step.refresh;
+        last.iter().for_each(|refresh| show(&bar, refresh));
+    }
+    bar.finish_and_clear();
+    let refresh = last.ok_or_else(|| anyhow!("item-tower-svc ended the refresh without a word"))?;
+    match refresh.state() {
+        RefreshState::Succeeded => Ok(refresh),
+        state => bail!("the refresh ended as {state:?}: {}", refresh.error),
+    }
+}
+
+fn show(bar: &ProgressBar, refresh: &Refresh) {
+    bar.set_length(refresh.items_total);
+    bar.set_position(refresh.items_embedded);
+    bar.set_message(match refresh.state() {
+        RefreshState::Building => "the index builds",
+        RefreshState::Publishing => "publishing",
+        _ => "embedding",
+    });
+}
+
+/// Waits until user-tower-svc answers with the refresh's model and the users' features that were published.
+async fn until_served(clients: &mut Clients, refresh: &Refresh, users: &Entry) -> Result<()> {
+    let deadline = Instant::now() + SERVED_TIMEOUT;
+    loop {
+        let status = clients.users.get_user_tower_status(GetUserTowerStatusRequest {}).await;
+        let status = status.map_err(|s| refusal(&s))?.into_inner();
+        if status.active_model == refresh.model_version && status.user_features_version >= users.version {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "the refresh succeeded, but user-tower-svc does not serve it after {} s: active model {}, {}",
+                SERVED_TIMEOUT.as_secs(),
+                status.active_model.as_ref().map_or_else(|| "none".into(), version),
+                status.not_ready_reason
+            );
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Says what a refresh did.
+pub(crate) fn say_end(refresh: &Refresh) {
+    let seconds = refresh.elapsed_ms as f64 / 1000.0;
+    let embedded = count(refresh.items_embedded);
+    let read = count(refresh.items_read);
+    if refresh.mode() == RefreshMode::Full {
+        say(format_args!("{embedded} items embedded and published as generation {} in {seconds:.1} s", refresh.generation_id));
+    } else {
+        let deleted = count(refresh.items_deleted);
+        say(format_args!("{embedded} of {read} items embedded, {deleted} deleted, in {seconds:.1} s"));
+    }
+    if refresh.items_refused > 0 {
+        say(format_args!("{} rows refused:", count(refresh.items_refused)));
+        refresh.bad_rows.iter().for_each(|row| say(format_args!("  {row}")));
+    }
+}
+
+/// A refresh for programs.
+pub(crate) fn as_json(refresh: &Refresh) -> Value {
+    json!({
+        "refresh_id": refresh.refresh_id,
+        "mode": refresh.mode().as_str_name().trim_start_matches("REFRESH_MODE_").to_lowercase(),
+        "state": refresh.state().as_str_name().trim_start_matches("REFRESH_STATE_").to_lowercase(),
+        "catalog_version": refresh.catalog_version,
+        "model_version": refresh.model_version.as_ref().map(version),
+        "items_read": refresh.items_read,
+        "items_embedded": refresh.items_embedded,
+        "items_deleted": refresh.items_deleted,
+        "items_refused": refresh.items_refused,
+        "bad_rows": refresh.bad_rows,
+        "generation_id": refresh.generation_id,
+        "lsn": refresh.lsn,
+        "seconds": refresh.elapsed_ms as f64 / 1000.0,
+        "error": refresh.error,
+    })
+}

@@ -1,0 +1,57 @@
+//! `pagoda up`: all three services on this machine, in the foreground, until Ctrl-C.
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    addresses::Addresses,
+    cli::UpArgs,
+    output::say,
+    processes::{Plan, Processes},
+};
+
+pub(crate) async fn run(args: &UpArgs) -> Result<()> {
+    let store = absolute_store(&args.store)?;
+    let plan = Plan { store: &store, usual_ports: true, log_dir: None };
+    let processes = Processes::start(&plan).await?;
+    let addresses = processes.addresses().clone();
+    if let Some(path) = &args.addresses {
+        addresses.write(path)?;
+    }
+    addresses.write_at_usual_place()?;
+    say_addresses(&addresses);
+    say("Ctrl-C stops them.");
+    let result = until_told(processes).await;
+    addresses.forget();
+    result
+}
+
+/// Serves until Ctrl-C or SIGTERM, then drains; a service that ends by itself ends all of them.
+pub(crate) async fn until_told(mut processes: Processes) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let failure = tokio::select! {
+        _ = tokio::signal::ctrl_c() => None,
+        _ = terminate.recv() => None,
+        error = processes.first_to_end() => Some(error),
+    };
+    let stopped = processes.stop().await;
+    match failure {
+        Some(error) => Err(error),
+        None => stopped,
+    }
+}
+
+pub(crate) fn say_addresses(addresses: &Addresses) {
+    say(format_args!("user-tower-svc  {}  (Recall)", addresses.user_tower));
+    say(format_args!("item-tower-svc  {}", addresses.item_tower));
+    say(format_args!("index-svc       {}", addresses.index));
+}
+
+/// A directory by its absolute path, since other commands read it from the addresses file; any other URL as it is.
+pub(crate) fn absolute_store(store: &str) -> Result<String> {
+    if store.contains("://") {
+        return Ok(store.to_owned());
+    }
+    let path = std::path::absolute(store).with_context(|| format!("store {store}"))?;
+    path.into_os_string().into_string().map_err(|path| anyhow::anyhow!("store {}: not UTF-8", path.display()))
+}

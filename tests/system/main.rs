@@ -1,0 +1,13 @@
+//! The whole system, driven as its users drive it: the real programs, started on free ports, called over gRPC.
+//!
+//! The programs are those beside this test in the target directory: `cargo build --workspace --bins` makes them.
+
+mod harness;
+
+mod bad_input;
+mod by_hand;
+mod demo;
+mod durability;
+mod python_client;
+mod recall;
+mod rollout;
