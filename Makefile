@@ -12,15 +12,17 @@ export PAGODA_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check fmt install-build install-test binaries \
+.PHONY: help demo build test check fmt install-build install-test binaries \
 	fmt-check clippy arrows unused doc-links proto-lint manifests dockerfile doctest nextest
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
-demo: install-build ## Install what is missing, build, run the whole system on generated data; ARGS="--keep" leaves it running
-	cargo build --release --locked $(BINARIES:%=-p %)
+demo: build ## Install what is missing, build, run the whole system on generated data; ARGS="--keep" leaves it running
 	$(TARGET_DIR)/release/pagoda demo $(ARGS)
+
+build: install-build ## Install what is missing, build the programs into target/release
+	cargo build --release --locked $(BINARIES:%=-p %)
 
 test: install-test fmt-check clippy arrows unused doc-links proto-lint dockerfile doctest binaries manifests nextest ## Install what is missing, run every check and test
 
@@ -59,8 +61,9 @@ proto-lint: ## The contract in proto/ against buf's rules
 dockerfile: ## The Dockerfile against hadolint's rules
 	$(VENV)/bin/hadolint Dockerfile
 
+# With the tests, so that their dependencies' features count and nothing is compiled twice.
 binaries:
-	cargo build --locked --workspace --bins --quiet
+	cargo build --locked --workspace --bins --tests --quiet
 
 manifests: ## The Kubernetes manifests: build, schema, cross references, config
 	PATH="$(VENV)/bin:$(PATH)" $(VENV)/bin/python scripts/check_manifests.py --binaries $(TARGET_DIR)/debug
