@@ -1,1 +1,188 @@
+//! Which artefacts are in the store, and which of a kind is the newest: model bundles, catalogs, users' features.
+//!
+//! An artefact's files are content-addressed objects, `blobs/{sha256}`; one record in the log of its kind, `registry/{kind}/{version}`,
+//! names them. The record is written last, so an artefact is there whole or not at all. Knows nothing of what is inside the files.
 
+mod entry;
+mod error;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use pagoda_commit_log::{Log, Lsn, Store, StoreError};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+pub use crate::{
+    entry::{Entry, FileRef, Kind},
+    error::RegistryError,
+};
+
+/// The artefacts of one store. Clones share what they have read.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    store: Store,
+    shelves: Arc<BTreeMap<Kind, Shelf>>,
+}
+
+/// One kind's log and its entries as far as they were read, oldest first.
+#[derive(Debug)]
+struct Shelf {
+    log: Log,
+    entries: Mutex<Vec<Entry>>,
+}
+
+impl Registry {
+    /// Opens the registry of a store; an empty store has an empty one. Nothing is written.
+    pub async fn open(store: Store) -> Result<Self, RegistryError> {
+        let mut shelves = BTreeMap::new();
+        for kind in Kind::ALL {
+            let log = Log::open(store.clone(), &format!("registry/{}", kind.name())).await?;
+            shelves.insert(kind, Shelf { log, entries: Mutex::default() });
+        }
+        Ok(Self { store, shelves: Arc::new(shelves) })
+    }
+
+    /// Stores the files and records them as the newest artefact of the kind. An artefact equal to the newest is not recorded again.
+    pub async fn publish(
+        &self,
+        kind: Kind,
+        label: &str,
+        metadata: Value,
+        files: BTreeMap<String, Bytes>,
+    ) -> Result<Entry, RegistryError> {
+        self.store.probe_create_only().await?;
+        let refs = files.iter().map(|(name, bytes)| (name.clone(), FileRef::of(bytes))).collect();
+        let entry = Entry { version: 0, kind, label: label.to_owned(), files: refs, metadata };
+        if let Some(newest) = self.latest(kind).await?
+            && newest.same_artefact(&entry)
+        {
+            return Ok(newest);
+        }
+        try_join_all(files.into_values().map(|bytes| self.put_blob(bytes))).await?;
+        let lsn = self.shelf(kind).log.append(entry.encode()).await?;
+        Ok(Entry { version: lsn.0, ..entry })
+    }
+
+    /// The newest artefact of a kind.
+    pub async fn latest(&self, kind: Kind) -> Result<Option<Entry>, RegistryError> {
+        self.read(kind, |entries| entries.last().cloned()).await
+    }
+
+    /// All artefacts of a kind, newest first.
+    pub async fn list(&self, kind: Kind) -> Result<Vec<Entry>, RegistryError> {
+        self.read(kind, |entries| entries.iter().rev().cloned().collect()).await
+    }
+
+    /// One artefact by its version.
+    pub async fn get(&self, kind: Kind, version: u64) -> Result<Option<Entry>, RegistryError> {
+        self.read(kind, |entries| entries.iter().find(|e| e.version == version).cloned()).await
+    }
+
+    /// Reads an artefact's files; the size and the digest of each are checked.
+    pub async fn fetch(&self, entry: &Entry) -> Result<BTreeMap<String, Bytes>, RegistryError> {
+        let files = entry.files.iter().map(|(name, file)| async move {
+            let bytes = self.store.get(&file.path()).await?;
+            let found = FileRef::of(&bytes);
+            if found == *file {
+                return Ok((name.clone(), bytes));
+            }
+            Err(RegistryError::corrupt(entry, name, file, &found))
+        });
+        Ok(try_join_all(files).await?.into_iter().collect())
+    }
+
+    async fn put_blob(&self, bytes: Bytes) -> Result<(), RegistryError> {
+        match self.store.put_create(&FileRef::of(&bytes).path(), bytes).await {
+            // The same content under the same name.
+            Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads what is new in the log, then answers from all entries.
+    async fn read<T>(&self, kind: Kind, answer: impl FnOnce(&[Entry]) -> T) -> Result<T, RegistryError> {
+        let shelf = self.shelf(kind);
+        let mut entries = shelf.entries.lock().await;
+        let known = Lsn(entries.last().map_or(0, |e| e.version));
+        for (lsn, record) in shelf.log.read_after(known).await? {
+            entries.push(Entry::decode(kind, lsn, &record)?);
+        }
+        Ok(answer(&entries))
+    }
+
+    fn shelf(&self, kind: Kind) -> &Shelf {
+        &self.shelves[&kind]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn registry() -> (Store, Registry) {
+        let store = Store::open("memory://").unwrap();
+        (store.clone(), Registry::open(store).await.unwrap())
+    }
+
+    fn files(content: &'static str) -> BTreeMap<String, Bytes> {
+        BTreeMap::from([("a".to_owned(), Bytes::from_static(content.as_bytes())), ("b".to_owned(), Bytes::new())])
+    }
+
+    async fn publish(registry: &Registry, content: &'static str) -> Entry {
+        registry.publish(Kind::Model, content, Value::Null, files(content)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_published_is_the_newest_and_reads_back_after_a_reopen() {
+        let (store, registry) = registry().await;
+        assert_eq!(registry.latest(Kind::Model).await.unwrap(), None);
+        publish(&registry, "one").await;
+        let two = publish(&registry, "two").await;
+        let reopened = Registry::open(store).await.unwrap();
+        assert_eq!(reopened.latest(Kind::Model).await.unwrap(), Some(two.clone()));
+        assert_eq!(reopened.fetch(&two).await.unwrap(), files("two"));
+        let versions: Vec<_> = reopened.list(Kind::Model).await.unwrap().iter().map(|e| e.version).collect();
+        assert_eq!(versions, [2, 1]);
+        assert_eq!(reopened.get(Kind::Model, 1).await.unwrap().unwrap().label, "one");
+        assert_eq!(reopened.latest(Kind::Catalog).await.unwrap(), None, "kinds are apart");
+    }
+
+    #[tokio::test]
+    async fn the_same_artefact_is_recorded_once_unless_another_came_between() {
+        let (_, registry) = registry().await;
+        assert_eq!(publish(&registry, "one").await, publish(&registry, "one").await);
+        publish(&registry, "two").await;
+        assert_eq!(publish(&registry, "one").await.version, 3);
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_changed_is_refused() {
+        let (store, registry) = registry().await;
+        let entry = publish(&registry, "one").await;
+        store.put(&entry.files["a"].path(), Bytes::from_static(b"0ne")).await.unwrap();
+        let error = registry.fetch(&entry).await.unwrap_err().to_string();
+        assert!(error.contains("`a`") && error.contains("digest"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn two_publishers_at_once_both_win_a_version() {
+        let (store, one) = registry().await;
+        let two = Registry::open(store).await.unwrap();
+        let (a, b) = tokio::join!(publish(&one, "one"), publish(&two, "two"));
+        assert_ne!(a.version, b.version);
+        assert_eq!(one.list(Kind::Model).await.unwrap(), two.list(Kind::Model).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_record_of_a_newer_release_is_refused_plainly() {
+        let (store, registry) = registry().await;
+        let log = Log::open(store, "registry/model").await.unwrap();
+        log.append(Bytes::from_static(br#"{"format": 99, "label": "x", "files": {}, "metadata": null}"#))
+            .await
+            .unwrap();
+        let error = registry.latest(Kind::Model).await.unwrap_err().to_string();
+        assert!(error.contains("99"), "{error}");
+    }
+}
