@@ -1,1 +1,23 @@
+//! The data a user brings: a directory of `schema.toml` and three tables, users, items and interactions, each as
+//! Parquet, CSV or JSONL; how they are read, written.
+//!
+//! Knows nothing of training, encoding or serving. What a row says is checked here, once: bad rows are counted and
+//! reported with file, row and column, and refused past a limit.
 
+mod bad_rows;
+mod dataset;
+mod decode;
+mod entities;
+mod error;
+mod history;
+mod interactions;
+mod source;
+mod write;
+
+pub use bad_rows::{BAD_ROWS_SHOWN, BadRows, Limits};
+pub use dataset::{Dataset, SCHEMA_FILE};
+pub use entities::{EntityTable, read_entities};
+pub use error::DatasetError;
+pub use history::{HISTORY_LIMIT, user_snapshot};
+pub use interactions::{Interaction, Interactions};
+pub use write::{DatasetTables, LogRow, LogTable, write_dataset, write_entities_parquet, write_interactions_parquet};

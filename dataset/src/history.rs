@@ -1,0 +1,48 @@
+//! What is known of every user at the end of the log, for serving.
+
+use std::collections::HashMap;
+
+use pagoda_model::{Entity, FeatureValue};
+
+use crate::{
+    bad_rows::Limits, dataset::Dataset, entities::EntityTable, error::DatasetError, interactions::Interactions,
+};
+
+/// The longest history kept of a user: the newest positives.
+pub const HISTORY_LIMIT: usize = 500;
+
+/// Every user of the table or the log with features and, where the schema declares one, the history as of the end of
+/// the log: all positives, oldest first, the newest [`HISTORY_LIMIT`] of them.
+pub fn user_snapshot(dataset: &Dataset) -> Result<EntityTable, DatasetError> {
+    let limits = Limits::default();
+    let mut users = dataset.read_users(&limits)?;
+    let log = dataset.read_interactions(&limits)?;
+    let histories = histories(&log);
+    let mut places: HashMap<String, usize> =
+        users.entities.iter().enumerate().map(|(i, e)| (e.id.clone(), i)).collect();
+    for (user, history) in log.users.iter().zip(histories) {
+        let place = *places.entry(user.as_str().to_owned()).or_insert_with(|| {
+            users.entities.push(Entity { id: user.as_str().to_owned(), ..Entity::default() });
+            users.titles.push(None);
+            users.entities.len() - 1
+        });
+        if let Some((name, _)) = dataset.schema().history() {
+            users.entities[place].features.insert(name.to_owned(), FeatureValue::Texts(texts(&log, &history)));
+        }
+    }
+    Ok(users)
+}
+
+/// Each user's positives as places of items, oldest first, by the user's place.
+fn histories(log: &Interactions) -> Vec<Vec<u32>> {
+    let mut histories = vec![Vec::new(); log.users.len()];
+    for row in log.rows.iter().filter(|row| row.weight > 0.0) {
+        histories[row.user as usize].push(row.item);
+    }
+    histories
+}
+
+fn texts(log: &Interactions, history: &[u32]) -> Vec<String> {
+    let newest = &history[history.len().saturating_sub(HISTORY_LIMIT)..];
+    newest.iter().map(|&item| log.items[item as usize].as_str().to_owned()).collect()
+}
