@@ -1,12 +1,24 @@
 //! The two-tower model: schema, features, towers and the model bundle. Pure and synchronous.
 //!
 //! Knows nothing of tokio, gRPC, losses or training. Features are encoded here ([`features`]) and nowhere else:
-//! the trainer and both tower services call the same code.
+//! the trainer and both tower services call the same code. In reading order: a [`Schema`] declares features, an
+//! [`features::Encoder`] turns an [`Entity`] into rows of embedding [`tables`], a [`tower::Tower`] turns the
+//! concatenated rows into an [`Embedding`], and a [`bundle::ModelBundle`] is all of that as files.
 
 mod ids;
-pub mod schema;
 mod value;
 
+pub mod bundle;
+mod embedding;
+mod entity;
+pub mod features;
+pub mod schema;
+pub mod tables;
+pub mod tower;
+pub mod two_tower;
+
+pub use embedding::{Embedding, NotNormalisable};
+pub use entity::{Entity, Side};
 pub use ids::{ID_BYTES_LIMIT, InvalidId, InvalidSpaceId, ItemId, ModelVersion, SpaceId, UserId};
 pub use schema::Schema;
 pub use value::{FeatureValue, RawFeatures};

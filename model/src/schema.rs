@@ -170,7 +170,8 @@ impl Schema {
         validate_side("item", &self.item, &mut faults);
         for feature in &self.item.features {
             if matches!(feature.kind, FeatureKind::Sequence { .. }) {
-                faults.push(format!("item.feature `{}`: a sequence is a user's history, items have none", feature.name));
+                faults
+                    .push(format!("item.feature `{}`: a sequence is a user's history, items have none", feature.name));
             }
         }
         for (event, weight) in &self.interactions.events {
@@ -261,7 +262,10 @@ buy = 3
 
     #[test]
     fn every_fault_is_reported_at_once() {
-        let bad = GOOD.replace("max_length = 20", "max_length = 0").replace("buy = 3", "buy = -3").replace("\"price\"", "\"item_id\"");
+        let bad = GOOD
+            .replace("max_length = 20", "max_length = 0")
+            .replace("buy = 3", "buy = -3")
+            .replace("\"price\"", "\"item_id\"");
         let InvalidSchema(faults) = Schema::from_toml(&bad).unwrap_err();
         assert_eq!(faults.len(), 3, "{faults:?}");
     }
@@ -269,6 +273,11 @@ buy = 3
     #[test]
     fn unknown_keys_and_kinds_are_refused() {
         assert!(Schema::from_toml(&GOOD.replace("title =", "titel =")).unwrap_err().to_string().contains("titel"));
-        assert!(Schema::from_toml(&GOOD.replace("\"numeric\"", "\"numerick\"")).unwrap_err().to_string().contains("numerick"));
+        assert!(
+            Schema::from_toml(&GOOD.replace("\"numeric\"", "\"numerick\""))
+                .unwrap_err()
+                .to_string()
+                .contains("numerick")
+        );
     }
 }

@@ -1,0 +1,85 @@
+//! [`TwoTower`]: encoder, tables and both towers together; what the trainer trains and a bundle holds.
+
+use candle_core::{Device, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Side,
+    features::{EncodedBatch, Encoder},
+    tables::{DIM_LIMIT, FeatureDims, Layout, Table},
+    tower::{Activation, Tower, TowerShape},
+};
+
+/// The sizes of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Architecture {
+    /// The dimension of embeddings.
+    pub embedding_dim: usize,
+    /// The widths of the hidden layers of both towers.
+    pub hidden: Vec<usize>,
+    /// What follows each hidden layer.
+    pub activation: Activation,
+    /// The dimensions of features.
+    pub dims: FeatureDims,
+}
+
+impl Architecture {
+    /// Every fault, each naming its key.
+    pub fn faults(&self) -> Vec<String> {
+        let dims = &self.dims;
+        let named = [
+            ("embedding_dim", self.embedding_dim),
+            ("dims.id", dims.id),
+            ("dims.categorical", dims.categorical),
+            ("dims.categorical_list", dims.categorical_list),
+            ("dims.bucket", dims.bucket),
+            ("dims.text", dims.text),
+        ];
+        let sizes = named.into_iter().map(|(key, size)| (key.to_owned(), size));
+        let hidden = self.hidden.iter().enumerate().map(|(n, &size)| (format!("hidden[{n}]"), size));
+        let features = dims.features.iter().map(|(name, &size)| (format!("dims.features.\"{name}\""), size));
+        let too_deep =
+            (self.hidden.len() > 16).then(|| format!("hidden: at most 16 layers, found {}", self.hidden.len()));
+        let out_of_range = sizes.chain(hidden).chain(features).filter(|(_, size)| !(1..=DIM_LIMIT).contains(size));
+        out_of_range
+            .map(|(key, size)| format!("{key}: is between 1 and {DIM_LIMIT}, found {size}"))
+            .chain(too_deep)
+            .collect()
+    }
+
+    /// The shape of the tower of an input of this width.
+    pub fn tower(&self, input_dim: usize) -> TowerShape {
+        let Self { embedding_dim, ref hidden, activation, .. } = *self;
+        TowerShape { input_dim, hidden: hidden.clone(), embedding_dim, activation }
+    }
+}
+
+/// A whole model. Its parts are public to be trained; a [`crate::bundle::ModelBundle`] is the immutable form.
+#[derive(Clone, Debug)]
+pub struct TwoTower {
+    /// Features to rows.
+    pub encoder: Encoder,
+    /// Which tables there are and where their rows go.
+    pub layout: Layout,
+    /// The tables of the layout, in its order.
+    pub tables: Vec<Table>,
+    /// The user tower and the item tower, by [`Side::index`].
+    pub towers: [Tower; 2],
+}
+
+impl TwoTower {
+    /// The input matrix of a batch: `[batch, input_dim]`.
+    pub fn gather(&self, side: Side, batch: &EncodedBatch) -> Vec<f32> {
+        let mut input = vec![0.0; batch.len() * self.layout.input_dim(side)];
+        self.layout.gather(&self.tables, side, batch, 0..batch.len(), &mut input);
+        input
+    }
+
+    /// The tower's output for a batch: `[batch, embedding_dim]`, rows of norm 1.
+    pub fn forward(&self, side: Side, batch: &EncodedBatch) -> Result<Tensor> {
+        let shape = (batch.len(), self.layout.input_dim(side));
+        let input = Tensor::from_vec(self.gather(side, batch), shape, &Device::Cpu)?;
+        self.towers[side.index()].forward(&input)
+    }
+}
