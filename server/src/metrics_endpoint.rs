@@ -1,0 +1,59 @@
+//! The Prometheus endpoint: every GET is answered with the metrics as text.
+//!
+//! It binds its own listener, so that port 0 works and the port can be announced.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// Seconds, from a fast recall to a slow refresh.
+const LATENCY_BUCKETS_S: [f64; 16] =
+    [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Starts to record metrics and to serve them at `address`; returns the address bound.
+pub async fn start(address: SocketAddr) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let recorder = PrometheusBuilder::new().set_buckets(&LATENCY_BUCKETS_S).map_err(io::Error::other)?;
+    let handle = recorder.install_recorder().map_err(io::Error::other)?;
+    tokio::spawn(upkeep(handle.clone()));
+    tokio::spawn(accept(listener, handle));
+    Ok(bound)
+}
+
+async fn upkeep(handle: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+    }
+}
+
+/// One scrape at a time: more than one scraper is rare, and none can pile up memory.
+async fn accept(listener: TcpListener, handle: PrometheusHandle) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::time::timeout(SCRAPE_TIMEOUT, answer(stream, &handle)).await),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn answer(mut stream: TcpStream, handle: &PrometheusHandle) -> io::Result<()> {
+    let mut head = [0; 1024];
+    stream.read(&mut head).await?;
+    let body = handle.render();
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body.as_bytes()).await?;
+    stream.shutdown().await
+}

@@ -1,0 +1,154 @@
+//! A process from `main` to its exit code: settings, logs, metrics, listener, announcement, body, end.
+
+use std::{
+    fmt::Display,
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, ExitCode},
+};
+
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use crate::{
+    cli::ServerArgs,
+    config::{self, Listen, ServiceConfig},
+    metrics_endpoint, shutdown, telemetry,
+};
+
+/// The exit code of bad settings (EX_USAGE of sysexits.h).
+pub const EXIT_BAD_CONFIG: u8 = 64;
+
+/// The thread pools of mathematics libraries; ours is the concurrency of calls.
+const SINGLE_THREADED: [&str; 3] = ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"];
+
+/// What a service's body is given besides its settings.
+#[derive(Debug)]
+pub struct Process {
+    /// The bound listener of the gRPC server.
+    pub listener: TcpListener,
+    stop_with_stdin: bool,
+}
+
+impl Process {
+    /// Splits into the listener and the future that resolves when the process should stop.
+    pub fn into_parts(self) -> (TcpListener, impl Future<Output = ()> + Send) {
+        (self.listener, shutdown::requested(self.stop_with_stdin))
+    }
+}
+
+/// What `--announce` writes.
+#[derive(Serialize)]
+struct Announcement {
+    address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
+    pid: u32,
+}
+
+/// Executes this program anew, once, with one thread for each mathematics library, because those read their environment
+/// before `main` could change it, and a matmul of ours is too small to be worth a second thread.
+pub fn with_single_threaded_math() {
+    use std::os::unix::process::CommandExt;
+    let missing: Vec<_> = SINGLE_THREADED.iter().filter(|name| std::env::var_os(name).is_none()).collect();
+    let (false, Ok(program)) = (missing.is_empty(), std::env::current_exe()) else { return };
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(program);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    // `exec` returns only when it failed; then we are slower, not wrong.
+    let error = command.args(arguments).envs(missing.into_iter().map(|name| (name, "1"))).exec();
+    eprintln!("cannot execute this program anew with single-threaded mathematics: {error}");
+}
+
+/// Runs a server: loads its settings, listens, announces and runs `body` until it ends.
+pub fn main<C, F, Fut, E>(args: &ServerArgs, body: F) -> ExitCode
+where
+    C: ServiceConfig,
+    F: FnOnce(C, Process) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    run(args, async |config: C| {
+        let process = start(config.sections().listen, args).await.map_err(|e| format!("cannot start: {e}"))?;
+        body(config, process).await.map_err(|e| e.to_string())
+    })
+}
+
+/// Runs a job of a service: as [`main`], without listening.
+pub fn main_of_job<C, F, Fut, E>(args: &ServerArgs, job: F) -> ExitCode
+where
+    C: ServiceConfig,
+    F: FnOnce(C) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    run(args, async |config: C| job(config).await.map_err(|e| e.to_string()))
+}
+
+fn run<C: ServiceConfig>(args: &ServerArgs, body: impl AsyncFnOnce(C) -> Result<(), String>) -> ExitCode {
+    let config = match config::load::<C>(args) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(EXIT_BAD_CONFIG);
+        }
+    };
+    if args.print_config {
+        print!("{}", config::redacted(&config));
+        return ExitCode::SUCCESS;
+    }
+    telemetry::init(config.sections().log);
+    tracing::info!("config\n{}", config::redacted(&config).trim_end());
+    match block_on(body(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn block_on(body: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("cannot start threads: {e}"))?;
+    let ended = runtime.block_on(body);
+    // A blocked read of standard input, or a forward pass under way, must not hold up the end.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn start(listen: &Listen, args: &ServerArgs) -> io::Result<Process> {
+    let metrics_address = match listen.metrics_address.as_str() {
+        "" => None,
+        address => Some(metrics_endpoint::start(parsed(address)?).await.map_err(|e| naming(address, e))?),
+    };
+    let listener = TcpListener::bind(&listen.address).await.map_err(|e| naming(&listen.address, e))?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, metrics_address = metrics_address.map(tracing::field::display), "listening");
+    if let Some(path) = &args.announce {
+        let announcement = Announcement { address, metrics_address, pid: std::process::id() };
+        announce(path, &announcement).map_err(|e| naming(&path.display().to_string(), e))?;
+    }
+    Ok(Process { listener, stop_with_stdin: args.stop_with_stdin })
+}
+
+/// Written beside and renamed, so that a reader never sees half of it.
+fn announce(path: &Path, announcement: &Announcement) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
+    std::fs::write(&beside, serde_json::to_vec(announcement)?)?;
+    std::fs::rename(&beside, path)
+}
+
+fn parsed(address: &str) -> io::Result<SocketAddr> {
+    address.parse().map_err(|e| naming(address, io::Error::new(io::ErrorKind::InvalidInput, e)))
+}
+
+fn naming(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
