@@ -116,6 +116,10 @@ class Workload:
         """Named container ports."""
         return {port["name"]: port["containerPort"] for container in self.pod["containers"] for port in container.get("ports", [])}
 
+    def program(self) -> str:
+        """The program that the first container runs."""
+        return self.pod["containers"][0]["command"][0]
+
     def selected_by(self, selector: dict) -> bool:
         """Whether these labels select the pods."""
         return bool(selector) and selector.items() <= self.labels.items()
@@ -220,7 +224,7 @@ def privilege_faults(workload: Workload) -> list[str]:
 def config_faults(workload: Workload) -> list[str]:
     """A config.toml that disagrees with the container's ports, the pod's grace or the peers' Services."""
     config, ports = workload.config(), workload.ports()
-    faults = [] if config else ["no config.toml is mounted"]
+    faults = default_faults(workload.program(), config, ports) if config else ["no config.toml is mounted"]
     listen = config.get("listen", {})
     for key, name in (("address", "grpc"), ("metrics_address", "metrics")):
         if name in ports and listen.get(key) != f"0.0.0.0:{ports[name]}":
@@ -228,6 +232,26 @@ def config_faults(workload: Workload) -> list[str]:
     for name, address in config.get("peers", {}).items():
         faults += peer_faults(workload.manifests, name, address)
     return faults + grace_faults(workload, config)
+
+
+def default_faults(program: str, config: dict, ports: dict[str, int]) -> list[str]:
+    """Keys that the program's own config.toml does not have, and ports that are not its usual ones."""
+    path = ROOT / program / "config.toml"
+    if not path.exists():
+        return [f"expected the program's own settings in {program}/config.toml, found no such file"]
+    defaults = tomllib.loads(path.read_text())
+    faults = [f"config.toml {key}: expected a key of {program}/config.toml" for key in sorted(keys(config) - keys(defaults))]
+    for key, name in (("address", "grpc"), ("metrics_address", "metrics")):
+        usual = defaults["listen"][key].rpartition(":")[2]
+        if name in ports and usual != str(ports[name]):
+            faults.append(f"port {name}: expected {usual} as in {program}/config.toml, found {ports[name]}")
+    return faults
+
+
+def keys(table: dict, prefix: str = "") -> set[str]:
+    """The dotted names of all values of a TOML table."""
+    nested = [keys(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"} for key, value in table.items()]
+    return set().union(*nested)
 
 
 def peer_faults(manifests: Manifests, name: str, address: str) -> list[str]:
@@ -288,7 +312,7 @@ def config_key_faults(manifests: Manifests, binaries: pathlib.Path) -> list[str]
     """What the real binaries say of the config.toml that they are given."""
     faults = []
     for workload in manifests.workloads():
-        binary = binaries / workload.pod["containers"][0]["command"][0]
+        binary = binaries / workload.program()
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
             file.write(workload.config_text() or "")
             file.flush()

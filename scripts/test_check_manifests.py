@@ -71,6 +71,9 @@ class Damaged(unittest.TestCase):
     def test_config_that_listens_elsewhere(self):
         self.expect("listen.address: expected 0.0.0.0:7101", "ConfigMap", "user-tower-svc", rewrite("0.0.0.0:7101", "127.0.0.1:7101"))
 
+    def test_config_key_that_the_program_does_not_have(self):
+        self.expect("drain.grace: expected a key of index-svc/config.toml", "ConfigMap", "index-svc", rewrite("grace_ms", "grace"))
+
     def test_probe_of_an_unknown_service(self):
         self.expect("readinessProbe: expected one of", "Deployment", "user-tower-svc", lambda d: container(d)["readinessProbe"]["grpc"].update(service="pagoda.recall.v1.Recall"))
 
