@@ -5,7 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context, Result, anyhow};
 use pagoda_proto::{
     index::v1::index_service_client::IndexServiceClient, item::v1::item_tower_service_client::ItemTowerServiceClient,
-    recall::v1::recall_service_client::RecallServiceClient, user::v1::user_tower_service_client::UserTowerServiceClient,
+    recall::v1::recall_service_client::RecallServiceClient,
+    user::v1::user_tower_service_client::UserTowerServiceClient,
 };
 use tonic::{
     Status,

@@ -31,7 +31,11 @@ fn a_malformed_log_names_the_file_the_row_and_the_column() {
     fs::write(place.path("clicks.csv"), "user_id,item,timestamp\na,x,1\n".replace("item", "shoe")).unwrap();
     let message = place.refused(&["import", "csv", "clicks.csv", "--out", "other"]);
     assert!(message.contains("clicks.csv") && message.contains("shoe"), "{message}");
-    fs::write(place.path("clicks.csv"), "user_id,item_id,timestamp\na,x,yesterday\n".to_owned() + &"a,x,never\n".repeat(50)).unwrap();
+    fs::write(
+        place.path("clicks.csv"),
+        "user_id,item_id,timestamp\na,x,yesterday\n".to_owned() + &"a,x,never\n".repeat(50),
+    )
+    .unwrap();
     let message = place.refused(&["import", "csv", "clicks.csv", "--out", "other"]);
     assert!(message.contains("timestamp") && message.contains("yesterday") && message.contains("row"), "{message}");
     assert!(!place.path("other").exists(), "nothing was written");
@@ -47,10 +51,10 @@ fn an_unknown_format_lists_those_there_are() {
 #[test]
 fn a_bad_training_config_names_its_keys() {
     let place = Place::with_model();
-    fs::write(place.path("bad.toml"), "epochs = 0\nepocs = 3\n").unwrap();
+    fs::write(place.path("bad.toml"), "[training]\nepochs = 0\nepocs = 3\n").unwrap();
     let message = place.refused(&["train", "--data", "data", "--store", "other", "--config", "bad.toml"]);
     assert!(message.contains("bad.toml") && message.contains("epocs"), "{message}");
-    fs::write(place.path("bad.toml"), "epochs = 0\n").unwrap();
+    fs::write(place.path("bad.toml"), "[training]\nepochs = 0\n").unwrap();
     let message = place.refused(&["train", "--data", "data", "--store", "other", "--config", "bad.toml"]);
     assert!(message.contains("epochs"), "{message}");
     assert!(!place.path("other").exists());

@@ -20,7 +20,7 @@ fn from_import_to_recall(format: &str, name: &str, user: &str) {
     let Some(source) = shared_data(name) else { return };
     let place = Place::new();
     place.ok(&["import", format, source.to_str().unwrap(), "--out", "data"]);
-    fs::write(place.path("train.toml"), "epochs = 2\n").unwrap();
+    fs::write(place.path("train.toml"), "[training]\nepochs = 2\n").unwrap();
     place.ok(&["train", "--data", "data", "--store", "store", "--config", "train.toml", "--summary", "train.json"]);
     let summary: Value = serde_json::from_slice(&fs::read(place.path("train.json")).unwrap()).unwrap();
     for figures in ["metrics", "popularity"] {
@@ -47,7 +47,7 @@ fn given_splits_and_sequences_are_imported_and_trained() {
     fs::write(place.path("split/train.txt"), lines(0)).unwrap();
     fs::write(place.path("split/test.txt"), lines(8)).unwrap();
     fs::write(place.path("sequences.txt"), lines(0)).unwrap();
-    fs::write(place.path("train.toml"), "epochs = 1\n").unwrap();
+    fs::write(place.path("train.toml"), "[training]\nepochs = 1\n").unwrap();
     for (format, path) in [("split", "split"), ("sequences", "sequences.txt")] {
         let (data, store, summary) = (format!("{format}-data"), format!("{format}-store"), format!("{format}.json"));
         place.ok(&["import", format, path, "--out", &data]);

@@ -25,7 +25,13 @@ fn the_demo_runs_from_start_to_end_and_writes_its_numbers() {
     }
     let complaints: Vec<String> = ["user-tower-svc", "item-tower-svc", "index-svc"]
         .iter()
-        .flat_map(|name| fs::read_to_string(place.path(&format!("work/logs/{name}.log"))).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .flat_map(|name| {
+            fs::read_to_string(place.path(&format!("work/logs/{name}.log")))
+                .unwrap()
+                .lines()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
         .filter(|line| line.contains("WARN") || line.contains("ERROR"))
         .collect();
     assert!(complaints.is_empty(), "{complaints:#?}");

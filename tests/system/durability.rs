@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use pagoda_proto::{
     feature::v1::{Embedding, ModelVersion},
     index::v1::{
-        BuildGenerationRequest, DeleteRequest, GenerationHeader, GetIndexStatusRequest, ItemBatch, ItemEmbedding, PublishGenerationRequest,
-        SearchRequest, UpsertRequest, build_generation_request::Message, index_service_client::IndexServiceClient,
+        BuildGenerationRequest, DeleteRequest, GenerationHeader, GetIndexStatusRequest, ItemBatch, ItemEmbedding,
+        PublishGenerationRequest, SearchRequest, UpsertRequest, build_generation_request::Message,
+        index_service_client::IndexServiceClient,
     },
 };
 use tonic::{Code, transport::Channel};
@@ -27,7 +28,8 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
     let mut acknowledged: Vec<String> = Vec::new();
     for round in 0..ROUNDS {
         let acks = Arc::new(Mutex::new(Vec::new()));
-        let writers: Vec<_> = (0..WRITERS).map(|w| tokio::spawn(write(service.address, round, w, acks.clone()))).collect();
+        let writers: Vec<_> =
+            (0..WRITERS).map(|w| tokio::spawn(write(service.address, round, w, acks.clone()))).collect();
         let enough = 40 * (round + 1);
         until(|| acks.lock().unwrap().len() >= enough).await;
         service.kill();
@@ -38,7 +40,11 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         service = Service::start(&place, "index-svc", &[]);
         let mut client = client(&service).await;
         for id in &acknowledged {
-            assert_eq!(nearest(&mut client, id).await.as_deref(), Some(id.as_str()), "{id} was acknowledged in or before round {round}");
+            assert_eq!(
+                nearest(&mut client, id).await.as_deref(),
+                Some(id.as_str()),
+                "{id} was acknowledged in or before round {round}"
+            );
         }
     }
 }
@@ -103,7 +109,8 @@ async fn bad_vectors_are_named_and_change_nothing() {
     let items = vec![item("good"), with(nan), with(vec![1.0]), with(vec![0.0; DIM]), item("good")];
     let status = index.upsert(UpsertRequest { model_version: Some(version(SPACE)), items }).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    let named: Vec<_> = status.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| v.field).collect();
+    let named: Vec<_> =
+        status.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| v.field).collect();
     for place in ["items[1]", "items[2]", "items[3]", "items[4]"] {
         assert!(named.iter().any(|n| n.starts_with(place)), "{place} is not among {named:?}");
     }
@@ -160,7 +167,6 @@ fn embedding(id: &str) -> Embedding {
     let norm = values.iter().map(|x| x * x).sum::<f32>().sqrt();
     Embedding { values: values.into_iter().map(|x| x / norm).collect() }
 }
-
 
 async fn until(mut condition: impl FnMut() -> bool) {
     let wait = async {

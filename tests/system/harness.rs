@@ -12,7 +12,8 @@ use std::{
 
 use pagoda_proto::{
     index::v1::index_service_client::IndexServiceClient, item::v1::item_tower_service_client::ItemTowerServiceClient,
-    recall::v1::recall_service_client::RecallServiceClient, user::v1::user_tower_service_client::UserTowerServiceClient,
+    recall::v1::recall_service_client::RecallServiceClient,
+    user::v1::user_tower_service_client::UserTowerServiceClient,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -82,7 +83,19 @@ fn trained() -> &'static Place {
     static TRAINED: OnceLock<Place> = OnceLock::new();
     TRAINED.get_or_init(|| {
         let place = Place::new();
-        place.ok(&["generate", "--out", "data", "--users", "400", "--items", "500", "--impressions", "30000", "--seed", "7"]);
+        place.ok(&[
+            "generate",
+            "--out",
+            "data",
+            "--users",
+            "400",
+            "--items",
+            "500",
+            "--impressions",
+            "30000",
+            "--seed",
+            "7",
+        ]);
         train(&place, "7");
         place
     })
@@ -91,11 +104,23 @@ fn trained() -> &'static Place {
 /// Trains on `data` for a short while and registers the model in `store`.
 pub(crate) fn train(place: &Place, seed: &str) {
     fs::write(place.path("train.toml"), SHORT_TRAINING).unwrap();
-    place.ok(&["train", "--data", "data", "--store", "store", "--config", "train.toml", "--seed", seed, "--summary", "train.json"]);
+    place.ok(&[
+        "train",
+        "--data",
+        "data",
+        "--store",
+        "store",
+        "--config",
+        "train.toml",
+        "--seed",
+        seed,
+        "--summary",
+        "train.json",
+    ]);
 }
 
 /// Enough to see that it learns.
-pub(crate) const SHORT_TRAINING: &str = "epochs = 3\n";
+pub(crate) const SHORT_TRAINING: &str = "[training]\nepochs = 3\n";
 
 /// All three services, started by `pagoda up`.
 pub(crate) struct Up {
@@ -115,7 +140,13 @@ impl Up {
         let child = command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         let found: Value = poll("pagoda up", || serde_json::from_slice(&fs::read(&addresses).ok()?).ok());
         let address = |name: &str| found[name].as_str().unwrap().parse().unwrap();
-        Self { child, log, user_tower: address("user_tower"), item_tower: address("item_tower"), index: address("index") }
+        Self {
+            child,
+            log,
+            user_tower: address("user_tower"),
+            item_tower: address("item_tower"),
+            index: address("index"),
+        }
     }
 
     pub(crate) async fn recall(&self) -> RecallServiceClient<Channel> {
@@ -166,7 +197,9 @@ impl Service {
         let _ = fs::remove_file(&announce);
         let mut command = place.command(program);
         command.arg("--announce").arg(&announce);
-        for setting in ["store.url=store", "listen.address=127.0.0.1:0", "listen.metrics_address="].iter().chain(settings) {
+        for setting in
+            ["store.url=store", "listen.address=127.0.0.1:0", "listen.metrics_address="].iter().chain(settings)
+        {
             command.args(["--set", setting]);
         }
         let child = command.stderr(Stdio::inherit()).spawn().unwrap();

@@ -21,7 +21,8 @@ fn a_python_client_calls_recall_health_and_reflection() {
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/python/recall_client.py");
     let address = up.user_tower.to_string();
     let mut command = Command::new(python);
-    let output = command.arg(client).args(["--user-tower", &address, "--user", "u1", "--k", "5", "--json"]).output().unwrap();
+    let output =
+        command.arg(client).args(["--user-tower", &address, "--user", "u1", "--k", "5", "--json"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(reply["candidates"].as_array().unwrap().len(), 5);

@@ -100,7 +100,8 @@ async fn every_field_at_fault_is_named() {
     };
     let status = recall.recall(bad).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    let named: Vec<_> = status.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| v.field).collect();
+    let named: Vec<_> =
+        status.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| v.field).collect();
     for field in ["k", "user.id", "region", "history", "shoe_size", "exclude_item_ids[0]"] {
         assert!(named.iter().any(|n| n.contains(field)), "{field} is not among {named:?}");
     }

@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
 
 /// The registry in a store.
 pub(crate) async fn open_registry(store: &str) -> Result<Registry> {
-    let store = Store::open(store).await?;
+    let store = Store::open(store)?;
     Ok(Registry::open(store).await?)
 }
 
@@ -70,7 +70,8 @@ async fn mode(full: bool, registry: &Registry, clients: &mut Clients) -> Result<
     if full {
         return Ok(RefreshMode::Full);
     }
-    let newest = registry.latest(Kind::Model).await?.context("no model is registered in the store; `pagoda train` makes one")?;
+    let newest =
+        registry.latest(Kind::Model).await?.context("no model is registered in the store; `pagoda train` makes one")?;
     let status = clients.index.get_index_status(GetIndexStatusRequest {}).await.map_err(|s| refusal(&s))?.into_inner();
     let held = status.spaces.iter().filter_map(|s| s.model_version.as_ref()).any(|v| version(v) == newest.label);
     if held {
@@ -157,7 +158,10 @@ pub(crate) fn say_end(refresh: &Refresh) {
     let embedded = count(refresh.items_embedded);
     let read = count(refresh.items_read);
     if refresh.mode() == RefreshMode::Full {
-        say(format_args!("{embedded} items embedded and published as generation {} in {seconds:.1} s", refresh.generation_id));
+        say(format_args!(
+            "{embedded} items embedded and published as generation {} in {seconds:.1} s",
+            refresh.generation_id
+        ));
     } else {
         let deleted = count(refresh.items_deleted);
         say(format_args!("{embedded} of {read} items embedded, {deleted} deleted, in {seconds:.1} s"));

@@ -54,12 +54,18 @@ pub(super) async fn show(world: &World, clients: &mut Clients) -> Result<Born> {
             rows.push(vec![shorten(&item.title, 40), user, rank.to_string()]);
         }
     }
-    say(format_args!("{items_recalled} of {ITEMS} are among the top {K} of one of the {FANS} users who truly like them most:"));
+    say(format_args!(
+        "{items_recalled} of {ITEMS} are among the top {K} of one of the {FANS} users who truly like them most:"
+    ));
     say(table(&["new item", "user", "rank"], &[2], rows));
     Ok(Born { items: ITEMS, items_recalled, fans_per_item: FANS, k: K, upsert_ms })
 }
 
-async fn best_rank(world: &World, item: &pagoda_simulator::BornItem, clients: &mut Clients) -> Result<Option<(String, usize)>> {
+async fn best_rank(
+    world: &World,
+    item: &pagoda_simulator::BornItem,
+    clients: &mut Clients,
+) -> Result<Option<(String, usize)>> {
     let mut best: Option<(String, usize)> = None;
     for user in world.fans_of(&item.entity.id, FANS).context("the item is of this world")? {
         let reply = recall(clients, &user, K).await?;
@@ -72,7 +78,8 @@ async fn best_rank(world: &World, item: &pagoda_simulator::BornItem, clients: &m
 }
 
 fn to_wire(entity: &Entity) -> WireEntity {
-    let features = entity.features.iter().map(|(name, value)| (name.clone(), WireValue { value: Some(wire_value(value)) }));
+    let features =
+        entity.features.iter().map(|(name, value)| (name.clone(), WireValue { value: Some(wire_value(value)) }));
     WireEntity { id: entity.id.clone(), features: features.collect() }
 }
 

@@ -52,7 +52,8 @@ struct Place {
 
 impl Place {
     fn new(named: Option<&Path>) -> Result<Self> {
-        let temporary = if named.is_none() { Some(tempfile::Builder::new().prefix("pagoda-demo-").tempdir()?) } else { None };
+        let temporary =
+            if named.is_none() { Some(tempfile::Builder::new().prefix("pagoda-demo-").tempdir()?) } else { None };
         let dir = named.or(temporary.as_ref().map(TempDir::path)).context("a directory was named or made")?;
         let dir = std::path::absolute(dir)?;
         std::fs::create_dir_all(dir.join("logs")).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -89,9 +90,8 @@ async fn train_model(place: &Place, summary: &mut Summary) -> Result<()> {
     let began = Instant::now();
     let data = Dataset::open(&place.data())?;
     let registry = refresh::open_registry(&place.store()?).await?;
-    let trained = train::train_and_register(&data, &registry, &Default::default()).await?;
-    train::say_metrics(&trained);
-    summary.take_metrics(&trained)?;
+    let trained = train::train_and_register(&data, &registry).await?;
+    summary.take_metrics(&trained.evaluation)?;
     summary.seconds.insert("train", began.elapsed().as_secs_f64());
     Ok(())
 }
@@ -157,7 +157,12 @@ async fn end(keep: bool, place: &Place, processes: Processes) -> Result<()> {
         heading("The services go on running until Ctrl-C");
         up::say_addresses(processes.addresses());
         processes.addresses().write_at_usual_place()?;
-        say(format_args!("data      {}\nstore     {}\nlogs      {}", place.data().display(), place.store()?, place.logs().display()));
+        say(format_args!(
+            "data      {}\nstore     {}\nlogs      {}",
+            place.data().display(),
+            place.store()?,
+            place.logs().display()
+        ));
         say(format_args!("try       pagoda recall --user u1 --k 10 --data {}", place.data().display()));
         let addresses = processes.addresses().clone();
         let ended = up::until_told(processes).await;

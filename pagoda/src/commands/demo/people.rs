@@ -36,7 +36,11 @@ fn side_by_side(history: &[String], reply: &RecallResponse, titles: &HashMap<Str
     let title = |id: &String| shorten(titles.get(id).unwrap_or(id), TITLE_WIDTH);
     let newest = history.iter().rev().take(SHOWN).map(title);
     let recalled = reply.candidates.iter().map(|c| title(&c.item_id));
-    table(&["clicked, newest first", "recalled, best first"], &[], newest.zip(recalled).map(|(a, b)| vec![a, b]).collect())
+    table(
+        &["clicked, newest first", "recalled, best first"],
+        &[],
+        newest.zip(recalled).map(|(a, b)| vec![a, b]).collect(),
+    )
 }
 
 /// The user's history in the snapshot, oldest first.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use pagoda_trainer::{EvaluationSummary, Metrics};
 use serde::Serialize;
 
 use super::{born::Born, latency::Latencies, pairs};
@@ -24,10 +25,10 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Takes the figures of the trained model and of popularity from the training's summary.
-    pub(super) fn take_metrics(&mut self, trained: &serde_json::Value) -> Result<()> {
-        let figure = |of: &str| trained[of]["recall_at_100"].as_f64().with_context(|| format!("{of}.recall_at_100 is missing"));
-        self.recall_at_100 = Some(figure("metrics")?);
-        self.popularity_recall_at_100 = Some(figure("popularity")?);
+    pub(super) fn take_metrics(&mut self, evaluation: &EvaluationSummary) -> Result<()> {
+        let figure = |of: &Metrics| of.get("recall_at_100").copied().context("the evaluation has no recall_at_100");
+        self.recall_at_100 = Some(figure(&evaluation.metrics)?);
+        self.popularity_recall_at_100 = Some(figure(&evaluation.popularity)?);
         Ok(())
     }
 
