@@ -52,6 +52,16 @@ impl Default for Limits {
     }
 }
 
+impl BadRows {
+    /// Counts those of another table as well.
+    pub(crate) fn and(mut self, others: Self) -> Self {
+        self.count += others.count;
+        self.first.extend(others.first);
+        self.first.truncate(BAD_ROWS_SHOWN);
+        self
+    }
+}
+
 impl Limits {
     fn bad_rows_allowed(&self, rows: u64) -> u64 {
         self.bad_rows_max.unwrap_or_else(|| (rows / 100).max(10))

@@ -1,6 +1,6 @@
 //! The log: interactions as numbers into interned ids, in the order of time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use pagoda_model::{
     ItemId, UserId,
@@ -12,6 +12,7 @@ use crate::{
     decode::{self, Cell, Wanted},
     entities::at,
     error::DatasetError,
+    interner::Interner,
     source::{Column, Row, Source},
 };
 
@@ -140,34 +141,5 @@ fn is_test(cell: &Cell<'_>) -> Result<bool, String> {
         Some("train") => Ok(false),
         Some("test") => Ok(true),
         other => Err(at(SPLIT_COLUMN, &format!("expected train or test, found {}", shown(other.unwrap_or_default())))),
-    }
-}
-
-/// Numbers ids in the order in which they first occur.
-struct Interner<Id> {
-    places: HashMap<Box<str>, u32>,
-    ids: Vec<Id>,
-}
-
-impl<Id> Default for Interner<Id> {
-    fn default() -> Self {
-        Self { places: HashMap::new(), ids: Vec::new() }
-    }
-}
-
-impl<Id> Interner<Id> {
-    fn get(&self, text: &str) -> Option<u32> {
-        self.places.get(text).copied()
-    }
-
-    fn intern(&mut self, text: &str, make: fn(&str) -> Result<Id, pagoda_model::InvalidId>) -> Result<u32, String> {
-        if let Some(place) = self.get(text) {
-            return Ok(place);
-        }
-        let id = make(text).map_err(|e| format!("{e} (found {})", shown(text)))?;
-        let place = u32::try_from(self.ids.len()).map_err(|_| "more ids than 32 bits can number".to_owned())?;
-        self.ids.push(id);
-        self.places.insert(text.into(), place);
-        Ok(place)
     }
 }

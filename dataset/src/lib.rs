@@ -1,5 +1,6 @@
 //! The data a user brings: a directory of `schema.toml` and three tables, users, items and interactions, each as
-//! Parquet, CSV or JSONL; how they are read, written.
+//! Parquet, CSV or JSONL; how they are read, written, and made from
+//! well-known public data sets ([`import`]).
 //!
 //! Knows nothing of training, encoding or serving. What a row says is checked here, once: bad rows are counted and
 //! reported with file, row and column, and refused past a limit.
@@ -10,7 +11,9 @@ mod decode;
 mod entities;
 mod error;
 mod history;
+pub mod import;
 mod interactions;
+mod interner;
 mod source;
 mod write;
 

@@ -19,6 +19,7 @@ use parquet::{
 
 use crate::error::DatasetError;
 
+pub(crate) use directory::check_replaceable;
 pub use directory::{DatasetTables, write_dataset};
 
 /// A log to be written.

@@ -14,8 +14,7 @@ pub(super) fn read(
     limits: &Limits,
     visit: &mut Visit<'_>,
 ) -> Result<(), DatasetError> {
-    let limited = RecordLimit::new(reader, limits.row_bytes_max);
-    let mut reader = ReaderBuilder::new().flexible(true).from_reader(limited);
+    let mut reader = limited(reader, limits);
     let header = read_header(name, &mut reader)?;
     let places = find_columns(name, &header, columns)?;
     let mut record = ByteRecord::new();
@@ -26,6 +25,14 @@ pub(super) fn read(
         visit(Row { number, cells: cells(&record, &places, header.len()) })?;
     }
     Ok(())
+}
+
+pub(super) fn header(name: &str, reader: impl Read, limits: &Limits) -> Result<Vec<String>, DatasetError> {
+    read_header(name, &mut limited(reader, limits))
+}
+
+fn limited<R: Read>(reader: R, limits: &Limits) -> Reader<RecordLimit<R>> {
+    ReaderBuilder::new().flexible(true).from_reader(RecordLimit::new(reader, limits.row_bytes_max))
 }
 
 fn read_header(name: &str, reader: &mut Reader<impl Read>) -> Result<Vec<String>, DatasetError> {

@@ -70,6 +70,16 @@ impl Source {
         Ok(Self { format: Format::of(&name)?, name: path.display().to_string(), data: Data::File(path.to_owned()) })
     }
 
+    /// A table in a CSV file, whatever its extension.
+    pub(crate) fn csv_file(path: &Path) -> Self {
+        Self { format: Format::Csv, name: path.display().to_string(), data: Data::File(path.to_owned()) }
+    }
+
+    /// The columns that a CSV file's header names.
+    pub(crate) fn csv_header(&self, limits: &Limits) -> Result<Vec<String>, DatasetError> {
+        csv::header(&self.name, self.reader()?, limits)
+    }
+
     /// A table in memory.
     pub(crate) fn memory(name: &str, bytes: Bytes) -> Result<Self, DatasetError> {
         Ok(Self { format: Format::of(name)?, name: name.to_owned(), data: Data::Memory(bytes) })

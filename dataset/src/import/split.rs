@@ -1,0 +1,50 @@
+//! The form of LightGCN's data sets: `train.txt` and `test.txt`, a line being a user and all their items.
+
+use std::path::Path;
+
+use pagoda_model::{
+    Schema,
+    schema::{InteractionSchema, Split},
+};
+
+use super::{
+    ImportOptions, Imported,
+    builder::{LogBuilder, NewRow, catalog, items_by_id, required_file, users_by_history},
+    lines::read_lines,
+};
+use crate::{bad_rows::BadRows, entities::EntityTable, error::DatasetError, write::DatasetTables};
+
+const EXPECTED: &str = "lines of a user and their items, between spaces";
+
+pub(super) fn read(dir: &Path, options: &ImportOptions) -> Result<Imported, DatasetError> {
+    let train = required_file(dir, "train.txt", EXPECTED)?;
+    let test = required_file(dir, "test.txt", EXPECTED)?;
+    let mut log = LogBuilder::default();
+    let bad_train = read_user_lines(&train, &mut log, false, options)?;
+    let bad_test = read_user_lines(&test, &mut log, true, options)?;
+    Ok(imported(log, Split::Given, bad_train.and(bad_test)))
+}
+
+/// Adds each line's user and items, the place among the user's items as the time.
+pub(super) fn read_user_lines(
+    path: &Path,
+    log: &mut LogBuilder,
+    test: bool,
+    options: &ImportOptions,
+) -> Result<BadRows, DatasetError> {
+    read_lines(path, &options.limits, |line| {
+        let mut words = line.split_whitespace();
+        let user = words.next().unwrap_or_default();
+        words.try_for_each(|item| log.push(&NewRow { user, item, timestamp: None, event: 0, test }))
+    })
+}
+
+/// Users and items of whom only the ids and the order are known.
+pub(super) fn imported(log: LogBuilder, split: Split, bad_rows: BadRows) -> Imported {
+    let log = log.finish(vec!["click".to_owned()]);
+    let interactions =
+        InteractionSchema { events: [("click".to_owned(), 1.0)].into(), split, ..InteractionSchema::default() };
+    let schema = Schema { user: users_by_history(), item: items_by_id(), interactions };
+    let items = catalog(EntityTable::default(), &log);
+    Imported { tables: DatasetTables { schema, users: None, items, log }, positive_rating: None, bad_rows }
+}
