@@ -20,7 +20,7 @@ const DRAWS: usize = 60;
 const FRESH_SHARE: f64 = 0.02;
 
 const PREFERENCE_WEIGHT: f64 = 0.8;
-const POPULARITY_WEIGHT: f64 = 0.35;
+const POPULARITY_WEIGHT: f64 = 0.5;
 const FRESHNESS_WEIGHT: f64 = 0.5;
 const NOISE: f64 = 0.7;
 
@@ -116,8 +116,8 @@ impl<'a> Sources<'a> {
     fn draw(&self, rng: &mut ChaCha8Rng) -> Option<u32> {
         match rng.random::<f64>() {
             x if x < 0.55 => self.of_interest(rng),
-            x if x < 0.80 => self.of_the_popular(rng),
-            x if x < 0.90 => Some(self.of_the_newest(rng)),
+            x if x < 0.82 => self.of_the_popular(rng),
+            x if x < 0.92 => Some(self.of_the_newest(rng)),
             _ => Some(rng.random_range(0..self.born as u32)),
         }
     }

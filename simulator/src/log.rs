@@ -68,3 +68,44 @@ fn show(visit: Visit<'_>, slate: &[u32], exposure: &mut Exposure<'_>, rng: &mut 
         rows.push(LogRow { user: visit.place as u32, item, timestamp: visit.time, event, test: false });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::{item::Item, society::Society, themes::Themes, time::LOG_END, user::draw_users};
+
+    fn small_log(impressions: usize) -> (Catalog, Vec<LogRow>) {
+        let themes = Themes::for_catalog(1000);
+        let society = Society::draw(3, &themes);
+        let catalog = Catalog::draw(3, 1000, &themes, &society);
+        let users = draw_users(3, 200, &themes, &society);
+        let rows = simulate(3, (&catalog, &users), impressions, &mut |_, _| ());
+        (catalog, rows)
+    }
+
+    #[test]
+    fn nothing_is_shown_before_its_birth_or_after_its_death() {
+        let (catalog, rows) = small_log(50_003);
+        assert_eq!(rows.len(), 50_003);
+        assert!(rows.iter().all(|row| catalog.items[row.item as usize].lives_at(row.timestamp)));
+        assert!(rows.iter().all(|row| (LOG_START..LOG_END).contains(&row.timestamp)));
+        assert!(rows.is_sorted_by_key(|row| row.timestamp));
+        let shown: HashSet<u32> = rows.iter().map(|row| row.item).collect();
+        let shown_of = |those: fn(&Item) -> bool| shown.iter().filter(|&&i| those(&catalog.items[i as usize])).count();
+        assert!(shown_of(|item| item.born >= LOG_START) > 100 && shown_of(|item| item.dies < LOG_END) > 30);
+    }
+
+    #[test]
+    fn what_a_user_clicked_is_not_shown_to_that_user_again() {
+        let (_, rows) = small_log(20_000);
+        let mut clicked = HashSet::new();
+        for row in rows {
+            assert!(!clicked.contains(&(row.user, row.item)), "{row:?}");
+            if row.event == CLICK {
+                clicked.insert((row.user, row.item));
+            }
+        }
+    }
+}

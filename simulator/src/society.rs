@@ -44,7 +44,7 @@ const IMPRINTS_PER_CATEGORY: usize = 6;
 
 const AGE_EFFECT: f64 = 0.7;
 const REGION_EFFECT: f64 = 0.4;
-const FASHION: f64 = 0.5;
+const FASHION: f64 = 0.7;
 
 const STYLE_DIM: usize = 3;
 

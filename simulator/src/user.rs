@@ -32,8 +32,8 @@ pub(crate) struct User {
 pub(crate) struct Interest {
     pub(crate) theme: usize,
     pub(crate) category: usize,
-    at_start: f64,
-    at_end: f64,
+    pub(crate) at_start: f64,
+    pub(crate) at_end: f64,
 }
 
 impl Interest {
