@@ -6,7 +6,11 @@ fn main() {
     println!("cargo:rerun-if-changed=cpp");
     let faiss = env::var("DEP_FAISS_C_ROOT").expect("faiss-sys builds Faiss and says where");
     let mut shim = cc::Build::new();
-    shim.cpp(true).std("c++17").file("cpp/shim.cpp").include(format!("{faiss}/include")).flag_if_supported("-fopenmp");
+    shim.cpp(true)
+        .std("c++17")
+        .file("cpp/shim.cpp")
+        .flag(format!("-isystem{faiss}/include"))
+        .flag_if_supported("-fopenmp");
     shim.warnings(true).compile("pagoda_ann_shim");
     // C, not C++: CXXFLAGS carry -march, and the check must run on a processor that lacks it.
     let mut check = cc::Build::new();

@@ -70,7 +70,7 @@ impl Index {
         self.kind
     }
 
-    /// IVF: how many cells it has; else 0 or unused.
+    /// IVF: how many cells it has; else 0.
     pub fn nlist(&self) -> usize {
         self.handle.shape().nlist
     }

@@ -21,7 +21,7 @@ pub use crate::{
     bitmap::Bitmap,
     index::Index,
     matrix::{Matrix, check_vector},
-    scan::{exact_many, scan, score_rows},
+    scan::{exact_many, scan, score_rows, scores},
     spec::{Kind, Parameters, Spec},
     tune::{Tuned, recall_at_k, tune},
 };

@@ -21,7 +21,7 @@ impl Matrix {
 
     /// Takes rows laid end to end. Refuses a ragged end, NaN, infinities and too many rows.
     pub fn new(dim: usize, values: Vec<f32>) -> Result<Self, AnnError> {
-        if dim == 0 || values.len() % dim != 0 {
+        if dim == 0 || !values.len().is_multiple_of(dim) {
             return Err(AnnError::WrongDimension { expected: dim, found: values.len() % dim.max(1) });
         }
         check_finite(&values)?;

@@ -40,6 +40,14 @@ pub fn scan(rows: &Matrix, query: &[f32], k: usize, allowed: Option<&Bitmap>) ->
     }
 }
 
+/// The inner product of a query with every row, `[rows]`.
+pub fn scores(rows: &Matrix, query: &[f32]) -> Result<Vec<f32>, AnnError> {
+    check_vector(query, rows.dim())?;
+    let mut scores = vec![0.0; rows.rows()];
+    ffi::scores(query, rows.values(), &mut scores);
+    Ok(scores)
+}
+
 /// The exact nearest k rows of many queries at once: `[queries][k]`, each best first. Much faster a query than [`scan`].
 pub fn exact_many(rows: &Matrix, queries: &Matrix, k: usize, threads: usize) -> Result<Vec<Vec<Hit>>, AnnError> {
     ffi::exact(queries, rows, k, threads)

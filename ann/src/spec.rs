@@ -32,9 +32,9 @@ pub enum Kind {
 pub struct Spec {
     /// The kind of index.
     pub kind: Kind,
-    /// IVF: how many cells.
+    /// IVF: how many cells; else 0.
     pub nlist: usize,
-    /// HNSW: links a node.
+    /// HNSW: links a node; else 0.
     pub hnsw_m: usize,
 }
 
@@ -48,6 +48,10 @@ pub struct Parameters {
 }
 
 impl Kind {
+    fn has_cells(self) -> bool {
+        matches!(self, Self::IvfFlat | Self::IvfSq8)
+    }
+
     pub(crate) fn from_code(code: i32) -> Option<Self> {
         [Self::Flat, Self::IvfFlat, Self::IvfSq8, Self::Hnsw].into_iter().find(|kind| *kind as i32 == code)
     }
@@ -73,7 +77,9 @@ impl Spec {
     /// The same, with numbers that so many rows can bear.
     pub fn bounded(self, rows: usize) -> Self {
         let most = (rows / ROWS_PER_CELL_FLOOR).clamp(1, NLIST_LIMIT);
-        Self { nlist: self.nlist.clamp(1, most), hnsw_m: self.hnsw_m.clamp(2, HNSW_M_LIMIT), ..self }
+        let nlist = if self.kind.has_cells() { self.nlist.clamp(1, most) } else { 0 };
+        let hnsw_m = if self.kind == Kind::Hnsw { self.hnsw_m.clamp(2, HNSW_M_LIMIT) } else { 0 };
+        Self { nlist, hnsw_m, ..self }
     }
 }
 
@@ -92,7 +98,7 @@ mod tests {
     #[test]
     fn the_kind_follows_from_the_size() {
         assert_eq!(Spec::for_rows(10).kind, Kind::Flat);
-        assert_eq!(Spec::for_rows(100_000), Spec { kind: Kind::IvfFlat, nlist: 1264, hnsw_m: 32 });
+        assert_eq!(Spec::for_rows(100_000), Spec { kind: Kind::IvfFlat, nlist: 1264, hnsw_m: 0 });
         assert_eq!(Spec::for_rows(3_000_000).kind, Kind::IvfSq8);
         assert_eq!(Spec::of_kind(Kind::IvfFlat, 3).nlist, 1);
     }

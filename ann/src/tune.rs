@@ -46,7 +46,8 @@ fn recall_of(
     parameters: Parameters,
 ) -> Result<f64, AnnError> {
     let mut sum = 0.0;
-    for (query, exact) in (0..).map(|i| queries.row(i)).zip(exact) {
+    for (number, exact) in (0..).zip(exact) {
+        let query = queries.row(number);
         let mut found = index.search(query, exact.len(), None, parameters)?;
         score_rows(rows, query, &mut found)?;
         sum += recall_at_k(&found, exact);

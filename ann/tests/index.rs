@@ -1,5 +1,7 @@
 //! Every kind of index: built, searched, masked, written, read, searched by many threads.
 
+#![allow(clippy::unwrap_used)]
+
 use pagoda_ann::{
     AnnError, Bitmap, Index, Kind, Matrix, Parameters, Spec, exact_many, recall_at_k, scan, score_rows, tune,
 };

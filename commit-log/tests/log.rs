@@ -1,5 +1,7 @@
 //! A log under concurrent writers, damage, lost replies and restarts.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::BTreeSet,
     fmt,
