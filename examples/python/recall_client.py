@@ -2,7 +2,7 @@
 """Asks a running user-tower-svc for a user's candidates.
 
 The stubs are generated from the repository's proto files at the first run, into a cache folder; nothing generated is committed. Before it
-calls Recall, the client asks the standard health service whether the server serves, and reflection which services it has, because that is
+calls Recall, the client asks reflection which services the server has, and the standard health service whether it serves, because that is
 what one does by hand when a call fails.
 
     python recall_client.py --user-tower 127.0.0.1:7101 --user u42 --k 10
@@ -69,8 +69,8 @@ def ask(args: argparse.Namespace) -> dict:
     """Health, reflection and Recall over one channel, as a dictionary ready for JSON."""
     recall_pb2, recall_pb2_grpc = load_stubs()
     with grpc.insecure_channel(args.user_tower) as channel:
-        health = check_health(channel, args.timeout_s)
         services = list_services(channel)
+        health = check_health(channel, args.timeout_s)
         stub = recall_pb2_grpc.RecallServiceStub(channel)
         reply = stub.Recall(recall_request(recall_pb2, args), timeout=args.timeout_s)
     return {"health": health, "services": services, **as_dict(recall_pb2, reply)}
@@ -79,7 +79,12 @@ def ask(args: argparse.Namespace) -> dict:
 def check_health(channel: grpc.Channel, timeout_s: float) -> str:
     """The standard health service's word for RecallService, for example SERVING."""
     request = health_pb2.HealthCheckRequest(service=RECALL_SERVICE)
-    reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout_s)
+    try:
+        reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout_s)
+    except grpc.RpcError as error:
+        if error.code() != grpc.StatusCode.NOT_FOUND:
+            raise
+        raise ClientError(f"expected a server that serves {RECALL_SERVICE}; its health service does not know it: is this user-tower-svc?") from error
     return health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
 
 
