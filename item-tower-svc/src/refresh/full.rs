@@ -1,0 +1,44 @@
+//! A full refresh: all items into a new generation, which is published at the end.
+
+use futures::TryStreamExt;
+use pagoda_model::{Embedding, Side};
+
+use super::{
+    embed::embedded,
+    progress::Progress,
+    refresher::{Plan, Refresher},
+};
+use crate::{error::ItemTowerError, index_client::BuildHeader};
+
+impl Refresher {
+    /// Embeds the catalog into a generation and returns its id. Nothing is searchable yet.
+    pub(super) async fn build(&self, plan: &Plan, progress: &Progress) -> Result<String, ItemTowerError> {
+        let catalog = self.catalogs.read(&plan.catalog).await?;
+        progress.read(&catalog);
+        let header = BuildHeader {
+            model: plan.model.version(),
+            embedding_dim: plan.model.embedding_dim(),
+            item_count: catalog.items.len() as u64,
+            covers: plan.index.lsn,
+            sample_queries: sample_queries(plan).await?,
+        };
+        let batches = embedded(plan.model.clone(), catalog.items, self.settings);
+        self.index.build(header, batches.inspect_ok(|batch| progress.embedded(batch.len()))).await
+    }
+
+    /// Makes the generation current.
+    pub(super) async fn publish(&self, generation_id: String, progress: &Progress) -> Result<(), ItemTowerError> {
+        progress.publishing();
+        let lsn = self.index.publish(&generation_id).await?;
+        progress.published(generation_id, lsn);
+        Ok(())
+    }
+}
+
+/// Real users' embeddings: the queries with which the index measures its recall.
+async fn sample_queries(plan: &Plan) -> Result<Vec<Embedding>, ItemTowerError> {
+    let model = plan.model.clone();
+    let embedded = tokio::task::spawn_blocking(move || model.embed(Side::User, model.sample_users())).await;
+    let embedded = embedded.map_err(|e| ItemTowerError::Internal(format!("embedding the sample users: {e}")))?;
+    embedded.map_err(|e| ItemTowerError::Internal(format!("embedding the sample users: {e}")))
+}

@@ -1,0 +1,70 @@
+//! An incremental refresh: what is new or changed is upserted, what is gone is deleted.
+
+use std::collections::HashSet;
+
+use futures::StreamExt;
+use pagoda_commit_log::Lsn;
+use pagoda_model::Entity;
+
+use super::{
+    embed::embedded,
+    progress::Progress,
+    refresher::{Plan, Refresher},
+};
+use crate::{
+    catalog::{Catalog, Difference},
+    error::ItemTowerError,
+    index_client::DELETE_IDS_MAX,
+};
+
+impl Refresher {
+    /// Makes the current generation equal to the catalog, as far as catalogs go: items upserted by others stay.
+    pub(super) async fn update(&self, plan: &Plan, progress: &Progress) -> Result<(), ItemTowerError> {
+        let catalog = self.catalogs.read(&plan.catalog).await?;
+        progress.read(&catalog);
+        let difference = self.difference(plan, catalog).await?;
+        progress.written(plan.index.lsn);
+        self.upsert_all(plan, difference.changed, progress).await?;
+        for ids in difference.gone.chunks(DELETE_IDS_MAX) {
+            let lsn = self.index.delete(ids.to_vec()).await?;
+            progress.deleted(ids.len());
+            progress.written(lsn);
+        }
+        Ok(())
+    }
+
+    async fn upsert_all(&self, plan: &Plan, items: Vec<Entity>, progress: &Progress) -> Result<(), ItemTowerError> {
+        let mut batches = std::pin::pin!(embedded(plan.model.clone(), items, self.settings));
+        while let Some(batch) = batches.next().await {
+            let batch = batch?;
+            let count = batch.len();
+            let lsn: Lsn = self.index.upsert(plan.model.version(), batch).await?;
+            progress.embedded(count);
+            progress.written(lsn);
+        }
+        Ok(())
+    }
+
+    /// Against the catalog that the index is known to equal, if there is one; else against nothing, with the ids of every
+    /// catalog that a refresh has begun to hand over since it was last known.
+    async fn difference(&self, plan: &Plan, catalog: Catalog) -> Result<Difference, ItemTowerError> {
+        if let Some(version) = plan.history.equal_catalog(plan.model.version()) {
+            let previous = self.catalogs.read(&self.catalogs.entry(version).await?).await?;
+            return Ok(Difference::between(&previous.items, catalog.items));
+        }
+        let mut ids = HashSet::new();
+        for version in plan.history.catalogs_begun() {
+            ids.extend(self.ids(version).await?);
+        }
+        Ok(Difference::from_anything(ids.iter().map(String::as_str), catalog.items))
+    }
+
+    async fn ids(&self, version: u64) -> Result<Vec<String>, ItemTowerError> {
+        match self.catalogs.read(&self.catalogs.entry(version).await?).await {
+            Ok(catalog) => Ok(catalog.items.into_iter().map(|item| item.id).collect()),
+            // What cannot be read was never handed over.
+            Err(ItemTowerError::CatalogRefused { .. }) => Ok(Vec::new()),
+            Err(other) => Err(other),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! [`Refresher`]: one refresh from the wish to its end.
+
+use std::sync::Arc;
+
+use pagoda_model::bundle::ModelBundle;
+use pagoda_registry::Entry;
+use tokio_util::sync::CancellationToken;
+
+use super::{Baseline, History, Journal, Mode, progress::Progress};
+use crate::{
+    catalog::{self, Catalogs, schema_difference},
+    config,
+    error::ItemTowerError,
+    index_client::{IndexClient, IndexStatus},
+    models::Models,
+};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// How much is embedded.
+    pub mode: Mode,
+    /// The catalog; 0 is the newest.
+    pub catalog_version: u64,
+}
+
+/// How a refresh goes about its work.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Items that are embedded together, and sent together.
+    pub batch_size: usize,
+    /// Batches that are embedded at once.
+    pub threads: usize,
+}
+
+/// All that a refresh needs.
+#[derive(Clone, Debug)]
+pub struct Refresher {
+    /// Where the items come from.
+    pub catalogs: Catalogs,
+    /// What embeds them.
+    pub models: Models,
+    /// Where they go.
+    pub index: IndexClient,
+    /// What became of earlier refreshes.
+    pub journal: Journal,
+    /// How.
+    pub settings: Settings,
+}
+
+/// A wish that can be fulfilled, as far as can be told beforehand.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) mode: Mode,
+    /// The index before anything was read: what is written there later is not contained in the catalog.
+    pub(super) index: IndexStatus,
+    pub(super) catalog: Entry,
+    pub(super) model: Arc<ModelBundle>,
+    pub(super) history: History,
+}
+
+impl From<&config::Refresh> for Settings {
+    fn from(config: &config::Refresh) -> Self {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if config.threads == 0 { cores() } else { config.threads };
+        Self { batch_size: config.batch_size, threads }
+    }
+}
+
+impl Plan {
+    pub(super) fn baseline(&self) -> Baseline {
+        Baseline { catalog_version: self.catalog.version, model: self.model.version() }
+    }
+}
+
+impl Refresher {
+    /// Looks at the index, then at the catalog and the model, and refuses what cannot work.
+    pub(super) async fn plan(&self, wish: Wish) -> Result<Plan, ItemTowerError> {
+        let model = self.models.newest_registered().await?;
+        let index = self.index.status().await?;
+        let catalog = self.catalogs.entry(wish.catalog_version).await?;
+        let schema = self.catalogs.schema(&catalog).await?;
+        if let Some(why) = schema_difference(&schema.item, &model.schema().item) {
+            return Err(catalog::refused(&catalog, why));
+        }
+        let plan = Plan { mode: wish.mode, index, catalog, model, history: self.journal.history().await? };
+        plan.check_space().map(|()| plan)
+    }
+
+    /// Does the work. Cancelled at any time until it publishes.
+    pub(super) async fn run(
+        &self,
+        plan: &Plan,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<(), ItemTowerError> {
+        match plan.mode {
+            Mode::Full => {
+                let generation_id = unless(cancel, self.build(plan, progress)).await?;
+                self.publish(generation_id, progress).await
+            }
+            Mode::Incremental => unless(cancel, self.update(plan, progress)).await,
+        }
+    }
+}
+
+impl Plan {
+    /// An incremental refresh writes into a generation of the newest model's space, so there has to be one.
+    fn check_space(&self) -> Result<(), ItemTowerError> {
+        let space = self.model.version().space;
+        if self.mode == Mode::Full || self.index.models.iter().any(|held| held.space == space) {
+            return Ok(());
+        }
+        let held: Vec<String> = self.index.models.iter().map(ToString::to_string).collect();
+        Err(ItemTowerError::FullRefreshNeeded(format!(
+            "the newest model is {}, and the index holds no generation of its space (held are [{}])",
+            self.model.version(),
+            held.join(", ")
+        )))
+    }
+}
+
+async fn unless<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, ItemTowerError>>,
+) -> Result<T, ItemTowerError> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(ItemTowerError::Cancelled),
+        done = work => done,
+    }
+}

@@ -1,0 +1,253 @@
+//! From the wire to the domain and back. Every field at fault is collected; past here no proto type is seen.
+
+use std::{collections::HashMap, time::UNIX_EPOCH};
+
+use pagoda_model::{Embedding, Entity, FeatureValue, ItemId, ModelVersion, features, schema::EntitySchema};
+use pagoda_proto::{
+    feature::v1::{self as feature, feature_value::Value},
+    index::v1 as index,
+    item::v1 as proto,
+};
+use pagoda_server::status::Violation;
+
+use crate::{
+    error::ItemTowerError,
+    index_client::EmbeddedItem,
+    refresh::{Mode, Refresh, State, Wish},
+};
+
+/// The most items of one call.
+const ITEMS_MAX: usize = 1024;
+
+/// The items of EmbedItems, checked against the model's schema.
+pub(crate) fn items(items: Vec<feature::Entity>, schema: &EntitySchema) -> Result<Vec<Entity>, ItemTowerError> {
+    let mut violations = Vec::new();
+    let items = checked(items, schema, &mut violations);
+    unless(violations, items)
+}
+
+/// The items of UpsertItems: as [`items`], and no id twice.
+pub(crate) fn distinct_items(
+    items: Vec<feature::Entity>,
+    schema: &EntitySchema,
+) -> Result<Vec<Entity>, ItemTowerError> {
+    let mut violations = Vec::new();
+    let items = checked(items, schema, &mut violations);
+    let mut first = HashMap::new();
+    for (i, item) in items.iter().enumerate() {
+        if let Some(other) = first.insert(item.id.as_str(), i).filter(|_| !item.id.is_empty()) {
+            violations.push(Violation::new(format!("items[{i}].id"), format!("the same id as that of items[{other}]")));
+        }
+    }
+    unless(violations, items)
+}
+
+/// What StartRefresh asks for.
+pub(crate) fn start_refresh(request: &proto::StartRefreshRequest) -> Result<Wish, ItemTowerError> {
+    let mode = match request.mode() {
+        proto::RefreshMode::Full => Mode::Full,
+        proto::RefreshMode::Incremental => Mode::Incremental,
+        proto::RefreshMode::Unspecified => {
+            let expected = "expected REFRESH_MODE_FULL or REFRESH_MODE_INCREMENTAL";
+            let violation = Violation::new("mode", format!("{expected}, found {}", request.mode));
+            return Err(ItemTowerError::Invalid(vec![violation]));
+        }
+    };
+    Ok(Wish { mode, catalog_version: request.catalog_version })
+}
+
+/// A refresh as the contract has it.
+pub(crate) fn refresh(refresh: &Refresh) -> proto::Refresh {
+    proto::Refresh {
+        refresh_id: refresh.id.to_string(),
+        mode: mode(refresh.mode).into(),
+        state: state(refresh.state).into(),
+        catalog_version: refresh.catalog_version,
+        model_version: Some(model_version(refresh.model)),
+        items_read: refresh.items_read,
+        items_embedded: refresh.items_embedded,
+        items_deleted: refresh.items_deleted,
+        items_refused: refresh.refused.count,
+        bad_rows: refresh.refused.first.clone(),
+        items_total: refresh.items_total,
+        generation_id: refresh.generation_id.clone().unwrap_or_default(),
+        lsn: refresh.lsn.0,
+        error: refresh.error.clone().unwrap_or_default(),
+        started_ms: refresh.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
+        elapsed_ms: refresh.elapsed().as_millis() as u64,
+    }
+}
+
+/// An embedding as the contract has it.
+pub(crate) fn embedding(embedding: Embedding) -> feature::Embedding {
+    feature::Embedding { values: embedding.into() }
+}
+
+/// An item's embedding as the contract has it.
+pub(crate) fn item_embedding(item: EmbeddedItem) -> index::ItemEmbedding {
+    index::ItemEmbedding { item_id: item.id, embedding: Some(embedding(item.embedding)) }
+}
+
+/// A model version as the contract has it.
+pub(crate) fn model_version(version: ModelVersion) -> feature::ModelVersion {
+    feature::ModelVersion { space_id: version.space.to_string(), revision: version.revision }
+}
+
+/// A model version as index-svc states it.
+pub(crate) fn model_version_of_peer(version: Option<feature::ModelVersion>) -> Result<ModelVersion, ItemTowerError> {
+    let version = version.ok_or_else(|| ItemTowerError::Internal("index-svc stated no model version".into()))?;
+    let space = version.space_id.parse().map_err(|e| ItemTowerError::Internal(format!("index-svc stated: {e}")))?;
+    Ok(ModelVersion { space, revision: version.revision })
+}
+
+fn unless<T>(violations: Vec<Violation>, value: T) -> Result<T, ItemTowerError> {
+    if violations.is_empty() { Ok(value) } else { Err(ItemTowerError::Invalid(violations)) }
+}
+
+fn checked(items: Vec<feature::Entity>, schema: &EntitySchema, violations: &mut Vec<Violation>) -> Vec<Entity> {
+    if !(1..=ITEMS_MAX).contains(&items.len()) {
+        violations.push(Violation::new("items", format!("expected 1 to {ITEMS_MAX} items, found {}", items.len())));
+        return Vec::new();
+    }
+    let items: Vec<Entity> = items.into_iter().map(entity).collect();
+    for (i, item) in items.iter().enumerate() {
+        check_item(&format!("items[{i}]"), item, schema, violations);
+    }
+    items
+}
+
+fn check_item(path: &str, item: &Entity, schema: &EntitySchema, violations: &mut Vec<Violation>) {
+    if let Err(invalid) = ItemId::new(&item.id) {
+        violations.push(Violation::new(format!("{path}.id"), invalid.to_string()));
+    }
+    let faults = features::validate(schema, item).err().map(|invalid| invalid.0).unwrap_or_default();
+    // A fault without a feature is one of the id, which was checked above.
+    for fault in faults.into_iter().filter(|fault| !fault.feature.is_empty() || item.features.contains_key("")) {
+        let declared = schema.features.iter().any(|f| f.name == fault.feature);
+        let member = item.features.get(&fault.feature).filter(|_| declared).map_or("", member);
+        violations.push(Violation::new(format!("{path}.features[{:?}]{member}", fault.feature), fault.description));
+    }
+}
+
+/// The member of the contract's FeatureValue that a value came in.
+fn member(value: &FeatureValue) -> &'static str {
+    match value {
+        FeatureValue::Text(_) => ".text",
+        FeatureValue::Number(_) => ".number",
+        FeatureValue::Texts(_) => ".texts",
+        FeatureValue::Floats(_) => ".floats",
+    }
+}
+
+/// A value without a member is unknown, which is the same as absent.
+fn entity(entity: feature::Entity) -> Entity {
+    let features = entity.features.into_iter().filter_map(|(name, value)| Some((name, feature_value(value.value?))));
+    Entity { id: entity.id, features: features.collect() }
+}
+
+fn feature_value(value: Value) -> FeatureValue {
+    match value {
+        Value::Text(text) => FeatureValue::Text(text),
+        Value::Number(number) => FeatureValue::Number(number),
+        Value::Texts(list) => FeatureValue::Texts(list.values),
+        Value::Floats(list) => FeatureValue::Floats(list.values),
+    }
+}
+
+fn mode(mode: Mode) -> proto::RefreshMode {
+    match mode {
+        Mode::Full => proto::RefreshMode::Full,
+        Mode::Incremental => proto::RefreshMode::Incremental,
+    }
+}
+
+fn state(state: State) -> proto::RefreshState {
+    match state {
+        State::Embedding => proto::RefreshState::Embedding,
+        State::Building => proto::RefreshState::Building,
+        State::Publishing => proto::RefreshState::Publishing,
+        State::Succeeded => proto::RefreshState::Succeeded,
+        State::Failed => proto::RefreshState::Failed,
+        State::Cancelled => proto::RefreshState::Cancelled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pagoda_model::schema::{Feature, FeatureKind, NumericScale};
+
+    use super::*;
+
+    fn schema() -> EntitySchema {
+        let feature = |name: &str, kind| Feature { name: name.into(), kind };
+        let features = vec![
+            feature("price", FeatureKind::Numeric { scale: NumericScale::Log }),
+            feature("tags", FeatureKind::CategoricalList),
+            feature("image", FeatureKind::Dense { dim: 2 }),
+        ];
+        EntitySchema { id: "id".into(), title: None, features }
+    }
+
+    fn item(id: &str, features: Vec<(&str, Value)>) -> feature::Entity {
+        let features =
+            features.into_iter().map(|(name, v)| (name.to_owned(), feature::FeatureValue { value: Some(v) }));
+        feature::Entity { id: id.into(), features: features.collect() }
+    }
+
+    fn paths(result: Result<Vec<Entity>, ItemTowerError>) -> Vec<String> {
+        let Err(ItemTowerError::Invalid(violations)) = result else { panic!("expected violations, found {result:?}") };
+        violations.into_iter().map(|v| v.path).collect()
+    }
+
+    #[test]
+    fn every_field_at_fault_is_named_by_its_path() {
+        let floats = |values: &[f32]| Value::Floats(feature::FloatList { values: values.to_vec() });
+        let wrong = vec![
+            item("good", vec![("price", Value::Number(1.0))]),
+            item("", vec![("price", Value::Number(f64::NAN)), ("colo\"ur", Value::Text("red".into()))]),
+            item("a\0", vec![("tags", Value::Text("x".into())), ("image", floats(&[1.0]))]),
+            item(&"x".repeat(129), vec![("image", floats(&[1.0, f32::INFINITY]))]),
+        ];
+        let expected = [
+            "items[1].id",
+            r#"items[1].features["colo\"ur"]"#,
+            r#"items[1].features["price"].number"#,
+            "items[2].id",
+            r#"items[2].features["image"].floats"#,
+            r#"items[2].features["tags"].text"#,
+            "items[3].id",
+            r#"items[3].features["image"].floats"#,
+        ];
+        assert_eq!(paths(items(wrong, &schema())), expected);
+    }
+
+    #[test]
+    fn an_unknown_value_is_absent_and_all_is_kept_in_order() {
+        let mut unknown = item("a", vec![("price", Value::Number(2.0))]);
+        unknown.features.insert("tags".into(), feature::FeatureValue { value: None });
+        let entities = items(vec![unknown, item("b", vec![])], &schema()).unwrap();
+        assert_eq!(entities[0].features.keys().collect::<Vec<_>>(), ["price"]);
+        assert_eq!(entities[1], Entity::of_id("b"));
+    }
+
+    #[test]
+    fn counts_and_repeated_ids_are_checked() {
+        assert_eq!(paths(items(vec![], &schema())), ["items"]);
+        assert_eq!(paths(items(vec![item("a", vec![]); 1025], &schema())), ["items"]);
+        let twice = vec![item("a", vec![]), item("b", vec![]), item("a", vec![])];
+        assert!(items(twice.clone(), &schema()).is_ok());
+        assert_eq!(paths(distinct_items(twice, &schema())), ["items[2].id"]);
+        assert_eq!(paths(distinct_items(vec![item("", vec![]); 2], &schema())), ["items[0].id", "items[1].id"]);
+    }
+
+    #[test]
+    fn a_refresh_needs_a_known_mode() {
+        for mode in [0, 7, -1] {
+            let request = proto::StartRefreshRequest { catalog_version: 0, mode };
+            let Err(ItemTowerError::Invalid(violations)) = start_refresh(&request) else { panic!("mode {mode}") };
+            assert_eq!(violations[0].path, "mode");
+        }
+        let request = proto::StartRefreshRequest { catalog_version: 3, mode: proto::RefreshMode::Full.into() };
+        assert_eq!(start_refresh(&request).unwrap(), Wish { mode: Mode::Full, catalog_version: 3 });
+    }
+}

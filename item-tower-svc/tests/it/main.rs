@@ -1,0 +1,9 @@
+//! item-tower-svc over real gRPC, against an index of a few lines that keeps the contract.
+
+#![allow(clippy::unwrap_used)]
+
+mod bundle;
+mod calls;
+mod index;
+mod refresh;
+mod service;
