@@ -1,6 +1,8 @@
 //! How well the newest tenth of clicks could be recalled: by popularity, and by who knows the truth. What lies between
 //! the two is what a model can learn.
 
+#![allow(clippy::unwrap_used)] // Tests alone live here.
+
 use std::{
     collections::{HashMap, HashSet},
     time::Instant,

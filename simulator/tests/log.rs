@@ -1,5 +1,7 @@
 //! What is in the data directory: the same for the same seed, true to the preference model, and nothing before its birth.
 
+#![allow(clippy::unwrap_used)] // Tests alone live here.
+
 use std::{collections::HashMap, fs, path::Path};
 
 use pagoda_dataset::{Dataset, Interactions, Limits};
