@@ -5,9 +5,8 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::OnceLock,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use pagoda_proto::{
@@ -72,33 +71,30 @@ impl Place {
     /// Small generated data in `data` and a model trained on it in `store`.
     pub(crate) fn with_model() -> Self {
         let place = Self::new();
-        copy_dir(&trained().path("data"), &place.path("data"));
-        copy_dir(&trained().path("store"), &place.path("store"));
+        copy_dir(&trained().join("data"), &place.path("data"));
+        copy_dir(&trained().join("store"), &place.path("store"));
         place
     }
 }
 
-/// Trains once for all tests of this process.
-fn trained() -> &'static Place {
-    static TRAINED: OnceLock<Place> = OnceLock::new();
-    TRAINED.get_or_init(|| {
+/// Small data and a model trained on it, made once by whichever test comes first and shared by all tests of this build.
+fn trained() -> PathBuf {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let lock = fs::File::create(scratch.join("trained.lock")).unwrap();
+    lock.lock().unwrap();
+    let built = fs::metadata(program_path("pagoda")).unwrap().modified().unwrap();
+    let shared = scratch.join(format!("trained-{}", built.duration_since(UNIX_EPOCH).unwrap().as_nanos()));
+    if !shared.exists() {
         let place = Place::new();
-        place.ok(&[
-            "generate",
-            "--out",
-            "data",
-            "--users",
-            "400",
-            "--items",
-            "500",
-            "--impressions",
-            "30000",
-            "--seed",
-            "7",
-        ]);
+        let size = ["--users", "400", "--items", "500", "--impressions", "30000", "--seed", "7"];
+        place.ok(&[["generate", "--out", "data"].as_slice(), &size].concat());
         train(&place, "7");
-        place
-    })
+        let whole = scratch.join("trained.new");
+        let _ = fs::remove_dir_all(&whole);
+        copy_dir(place.dir.path(), &whole);
+        fs::rename(&whole, &shared).unwrap();
+    }
+    shared
 }
 
 /// Trains on `data` for a short while and registers the model in `store`.
