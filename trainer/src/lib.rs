@@ -1,1 +1,23 @@
+//! The trainer: interactions in, an evaluated model bundle out. A library; a person runs it by `pagoda train`.
+//!
+//! Knows nothing of gRPC, Faiss or terminals. [`train`] reads a data set, splits it in time, learns vocabularies, fits both towers by sampled
+//! softmax and evaluates the very model that it returns, exactly and over the full catalog, beside popularity.
 
+mod config;
+mod data;
+mod engine;
+mod error;
+mod evaluation;
+mod progress;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod train;
+
+pub use config::{
+    EvaluateConfig, EvaluationConfig, InvalidConfig, SplitConfig, TrainConfig, TrainingConfig, VocabularyConfig,
+};
+pub use error::TrainError;
+pub use progress::{Progress, Report, Silent, Stage};
+pub use summary::{Counts, EvaluationSummary, Metrics, Slice, Summary};
+pub use train::{Trained, evaluate, train};

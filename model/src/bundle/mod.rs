@@ -6,6 +6,8 @@
 mod files;
 mod manifest;
 mod tensors;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 

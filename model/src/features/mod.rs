@@ -5,6 +5,8 @@
 
 mod batch;
 mod encoder;
+#[cfg(test)]
+mod tests;
 mod text;
 mod validation;
 mod vocabulary;

@@ -1,0 +1,85 @@
+//! One query's outcome from the scores of the whole catalog.
+
+use super::protocol::Query;
+
+/// How deep coverage looks.
+pub(super) const COVERAGE_K: usize = 100;
+
+/// Where the relevant items came, and what came first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Outcome {
+    /// Ranks from 0 of the relevant items, ascending.
+    pub(super) ranks: Vec<usize>,
+    /// The first items, in no order: at most [`COVERAGE_K`].
+    pub(super) top: Vec<u32>,
+}
+
+/// Ranks the catalog by descending score, ties by the smaller place (which is the smaller id), seen items removed.
+pub(super) fn rank(scores: &mut [f32], query: &Query) -> Outcome {
+    query.seen.iter().for_each(|&item| scores[item as usize] = f32::NEG_INFINITY);
+    let mut ranks: Vec<usize> = query.relevant.iter().map(|&item| rank_of(scores, item as usize)).collect();
+    ranks.sort_unstable();
+    Outcome { ranks, top: top(scores, COVERAGE_K) }
+}
+
+fn rank_of(scores: &[f32], item: usize) -> usize {
+    let score = scores[item];
+    let above = scores.iter().filter(|&&s| s > score).count();
+    above + scores[..item].iter().filter(|&&s| s == score).count()
+}
+
+/// The places of the k best scores above minus infinity, in no order. Keeps a buffer of at most 2 k and the bound it must beat.
+fn top(scores: &[f32], k: usize) -> Vec<u32> {
+    let mut best: Vec<(f32, u32)> = Vec::with_capacity(2 * k);
+    let mut bound = f32::NEG_INFINITY;
+    for (item, &score) in scores.iter().enumerate() {
+        if score > bound {
+            best.push((score, item as u32));
+            if best.len() == 2 * k {
+                bound = keep_best(&mut best, k);
+            }
+        }
+    }
+    keep_best(&mut best, k);
+    best.into_iter().map(|(_, item)| item).collect()
+}
+
+/// Keeps the k best and returns the worst of them; minus infinity when there are fewer.
+fn keep_best(best: &mut Vec<(f32, u32)>, k: usize) -> f32 {
+    if best.len() <= k {
+        return f32::NEG_INFINITY;
+    }
+    best.select_nth_unstable_by(k - 1, |a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    best.truncate(k);
+    best[k - 1].0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(seen: &[u32], relevant: &[u32]) -> Query {
+        Query { user: 0, seen: seen.to_vec(), relevant: relevant.to_vec() }
+    }
+
+    #[test]
+    fn seen_items_are_removed_and_ties_go_to_the_smaller_place() {
+        let mut scores = [0.5, 0.9, 0.5, 0.1, 0.5];
+        let outcome = rank(&mut scores, &query(&[1], &[3, 4]));
+        assert_eq!(outcome.ranks, [2, 3]);
+        assert!(!outcome.top.contains(&1));
+    }
+
+    #[test]
+    fn the_top_agrees_with_sorting() {
+        let scores: Vec<f32> = (0..5000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32).collect();
+        let mut sorted: Vec<u32> = (0..5000).collect();
+        sorted.sort_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]).then_with(|| a.cmp(&b)));
+        sorted.truncate(100);
+        sorted.sort_unstable();
+        let mut found = top(&scores, 100);
+        found.sort_unstable();
+        assert_eq!(found, sorted);
+        assert_eq!(top(&[f32::NEG_INFINITY, 1.0], 100), [1]);
+    }
+}
