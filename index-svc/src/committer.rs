@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use pagoda_commit_log::Lsn;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval},
@@ -11,11 +12,12 @@ use tokio::{
 use crate::{
     config,
     error::IndexError,
-    generation::Loaded,
+    generation::{Loaded, Manifest},
+    ids::SpaceId,
     record::{Commit, Publication, Write},
     replica::Replica,
+    wire,
 };
-use pagoda_commit_log::Lsn;
 
 /// The way to the committing task; the task ends when the last of these is dropped.
 #[derive(Clone, Debug)]
@@ -85,9 +87,18 @@ async fn follow(replica: &mut Replica) {
 /// Commits jobs in their order: neighbouring writes together, each publication by itself.
 async fn commit(replica: &mut Replica, settings: &config::Write, jobs: Vec<Job>) {
     let mut group = Vec::new();
+    let mut group_bytes = 0;
     for Job { work, done } in jobs {
         match work {
-            Work::Write(write) => group.push((write, done)),
+            Work::Write(write) => {
+                let bytes = write.byte_count();
+                if group_bytes + bytes > settings.group_bytes_max {
+                    commit_writes(replica, settings, std::mem::take(&mut group)).await;
+                    group_bytes = 0;
+                }
+                group_bytes += bytes;
+                group.push((write, done));
+            }
             Work::Publish(loaded) => {
                 commit_writes(replica, settings, std::mem::take(&mut group)).await;
                 // A caller that has gone is told nothing.
@@ -129,18 +140,27 @@ async fn commit_writes(replica: &mut Replica, settings: &config::Write, group: V
 async fn commit_publication(replica: &mut Replica, loaded: Loaded) -> Result<Lsn, IndexError> {
     replica.follow().await?;
     if let Some(newest) = replica.state().spaces().first()
-        && newest.loaded().manifest_sha256 == loaded.manifest_sha256
+        && newest.loaded().id == loaded.id
     {
         return Ok(newest.published());
     }
     let manifest = &loaded.generation.manifest;
-    let publication = Publication {
-        generation: manifest.generation_id.clone(),
-        model: manifest.model,
-        covers: manifest.covers_lsn,
-        manifest_sha256: loaded.manifest_sha256.clone(),
-    };
+    check_dimension(replica, manifest)?;
+    let publication = Publication { generation: loaded.id.clone(), model: manifest.model, covers: manifest.covers_lsn };
     replica.commit(Commit::Publish(publication), Some(loaded)).await
+}
+
+/// A space has one dimension.
+fn check_dimension(replica: &Replica, manifest: &Manifest) -> Result<(), IndexError> {
+    let held = replica.state().spaces().iter().find(|held| held.space() == manifest.model.space);
+    match held.map(|held| held.generation().manifest.embedding_dim) {
+        Some(dim) if dim != manifest.embedding_dim => Err(IndexError::GateRefused {
+            gate: "embedding_dim",
+            expected: dim.to_string(),
+            found: manifest.embedding_dim.to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses what would not be searchable: a space not held, a wrong dimension, more than the delta may hold.
@@ -148,7 +168,7 @@ fn admit(replica: &Replica, settings: &config::Write, write: &Write, fresh: &mut
     let Write::Upsert { model, items } = write else { return Ok(()) };
     let snapshot = replica.current().load_full();
     let held = snapshot.space(model.space)?;
-    crate::wire::check_dimensions(items, held.generation().manifest.embedding_dim)?;
+    wire::check_dimensions(items, held.generation().manifest.embedding_dim)?;
     if held.delta().len() + *fresh + items.len() > settings.delta_items_max {
         return Err(IndexError::Overloaded("the delta is full (write.delta_items_max): a full refresh is due"));
     }
@@ -156,7 +176,7 @@ fn admit(replica: &Replica, settings: &config::Write, write: &Write, fresh: &mut
     Ok(())
 }
 
-fn space_of(write: &Write) -> Option<crate::ids::SpaceId> {
+fn space_of(write: &Write) -> Option<SpaceId> {
     match write {
         Write::Upsert { model, .. } => Some(model.space),
         Write::Delete(_) => None,

@@ -44,6 +44,7 @@ pub struct Search {
 pub struct Write {
     pub queue_capacity: usize,
     pub group_writes_max: usize,
+    pub group_bytes_max: usize,
     pub delta_items_max: usize,
 }
 
@@ -77,6 +78,7 @@ impl ServiceConfig for Config {
         faults.check_range("search.threads", self.search.threads as u64, 0..=1024);
         faults.check_range("write.queue_capacity", self.write.queue_capacity as u64, 1..=100_000);
         faults.check_range("write.group_writes_max", self.write.group_writes_max as u64, 1..=10_000);
+        faults.check_range("write.group_bytes_max", self.write.group_bytes_max as u64, 1024..=1 << 30);
         faults.check_range("write.delta_items_max", self.write.delta_items_max as u64, 1..=100_000_000);
         faults.check_range("build.threads", self.build.threads as u64, 0..=1024);
         faults.check_range("build.values_max", self.build.values_max, 1..=1 << 40);

@@ -1,8 +1,8 @@
 //! [`Generation`]: an immutable built index with its ids and vectors, and its objects on the store.
 //!
 //! `index/{name}/generations/{id}/` holds `faiss.index`, `items.txt` (one id a line, sorted, so that rows are in the order of ids),
-//! `vectors.f32` (little-endian, row after row) and, written last, `manifest.json` with the size and SHA-256 of the others. Nothing
-//! is parsed before its digest holds.
+//! `vectors.f32` (little-endian, row after row) and, written last, `manifest.json` with the size and SHA-256 of the others. The id ends with the
+//! digest of the manifest, so that an id vouches for every byte. Nothing is parsed before its digest holds.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -41,8 +41,6 @@ pub struct Generation {
 pub struct Manifest {
     /// The version of this format.
     pub format_version: u32,
-    /// The generation's id.
-    pub generation_id: GenerationId,
     /// The model that made the embeddings.
     pub model: ModelVersion,
     /// The values of an embedding.
@@ -83,13 +81,13 @@ pub struct FileDigest {
     pub sha256: String,
 }
 
-/// A generation that was loaded, and the digest of the manifest that vouches for it.
+/// A generation that was loaded: every byte is what its id vouches for.
 #[derive(Clone, Debug)]
 pub struct Loaded {
+    /// The generation's id.
+    pub id: GenerationId,
     /// The generation.
     pub generation: Arc<Generation>,
-    /// SHA-256 of its manifest.
-    pub manifest_sha256: String,
 }
 
 /// The generations of one index, on the store.
@@ -113,48 +111,56 @@ impl Generations {
     }
 
     /// Writes a generation, its manifest last.
-    pub async fn save(&self, generation: Generation) -> Result<Manifest, IndexError> {
+    pub async fn save(&self, generation: Generation) -> Result<(GenerationId, Manifest), IndexError> {
         let Generation { mut manifest, index, items, vectors } = generation;
         let objects = blocking(move || Ok(to_objects(&index, &items, &vectors)?)).await?;
-        for (name, bytes, digest) in objects {
-            self.store.put_create(&self.path(&manifest.generation_id, name), bytes).await?;
-            manifest.files.insert(name.to_owned(), digest);
-        }
+        manifest.files = objects.iter().map(|(name, _, digest)| ((*name).to_owned(), digest.clone())).collect();
         let json = serde_json::to_vec_pretty(&manifest).map_err(|e| IndexError::Internal(e.to_string()))?;
-        self.store.put_create(&self.path(&manifest.generation_id, MANIFEST), json.into()).await?;
-        Ok(manifest)
+        let id = GenerationId::new(manifest.model, &sha256(&json));
+        for (name, bytes, _) in objects {
+            self.put(&id, name, bytes).await?;
+        }
+        self.put(&id, MANIFEST, json.into()).await?;
+        Ok((id, manifest))
     }
 
-    /// Reads a generation back and checks every digest. `manifest_sha256`: what the manifest's must be, where known.
-    pub async fn load(&self, id: &GenerationId, manifest_sha256: Option<&str>) -> Result<Loaded, IndexError> {
+    /// Reads a generation back and checks every digest.
+    pub async fn load(&self, id: &GenerationId) -> Result<Loaded, IndexError> {
         let json = self.get(id, MANIFEST).await?;
-        let found = sha256(&json);
-        if let Some(expected) = manifest_sha256.filter(|expected| *expected != found) {
-            return Err(self.damaged(id, MANIFEST, format!("expected SHA-256 {expected}, found {found}")));
-        }
         let manifest = self.parse_manifest(id, &json)?;
         let (faiss, items, vectors) = tokio::try_join!(
-            self.get_checked(&manifest, FAISS),
-            self.get_checked(&manifest, ITEMS),
-            self.get_checked(&manifest, VECTORS),
+            self.get_checked(id, &manifest, FAISS),
+            self.get_checked(id, &manifest, ITEMS),
+            self.get_checked(id, &manifest, VECTORS),
         )?;
         let assembled = blocking(move || assemble(manifest, &faiss, &items, &vectors)).await;
         let generation = assembled.map_err(|why| self.damaged(id, "", why.to_string()))?;
-        Ok(Loaded { generation: Arc::new(generation), manifest_sha256: found })
+        Ok(Loaded { id: id.clone(), generation: Arc::new(generation) })
     }
 
     fn parse_manifest(&self, id: &GenerationId, json: &[u8]) -> Result<Manifest, IndexError> {
-        let manifest: Manifest = serde_json::from_slice(json).map_err(|e| self.damaged(id, MANIFEST, e.to_string()))?;
-        if manifest.format_version != FORMAT_VERSION || manifest.generation_id != *id {
-            let (version, of) = (manifest.format_version, manifest.generation_id);
-            let why = format!("expected format version {FORMAT_VERSION} of `{id}`, found version {version} of `{of}`");
-            return Err(self.damaged(id, MANIFEST, why));
+        let found = sha256(json);
+        if !id.vouches_for(&found) {
+            return Err(self.damaged(id, MANIFEST, format!("its SHA-256 is {found}, the id vouches for another")));
         }
-        Ok(manifest)
+        let manifest: Manifest = serde_json::from_slice(json).map_err(|e| self.damaged(id, MANIFEST, e.to_string()))?;
+        match manifest.format_version {
+            FORMAT_VERSION => Ok(manifest),
+            other => {
+                Err(self.damaged(id, MANIFEST, format!("expected format version {FORMAT_VERSION}, found {other}")))
+            }
+        }
     }
 
-    async fn get_checked(&self, manifest: &Manifest, name: &str) -> Result<Bytes, IndexError> {
-        let id = &manifest.generation_id;
+    /// An object that is there already has the same bytes: the id is made from their digests.
+    async fn put(&self, id: &GenerationId, name: &str, bytes: Bytes) -> Result<(), IndexError> {
+        match self.store.put_create(&self.path(id, name), bytes).await {
+            Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    async fn get_checked(&self, id: &GenerationId, manifest: &Manifest, name: &str) -> Result<Bytes, IndexError> {
         let expected = manifest.files.get(name).ok_or_else(|| self.damaged(id, MANIFEST, format!("no `{name}`")))?;
         let bytes = self.get(id, name).await?;
         let of = bytes.clone();
@@ -184,17 +190,7 @@ impl Generations {
 impl Manifest {
     /// The manifest of a generation that is not on the store yet.
     pub fn of_build(model: ModelVersion, covers_lsn: Lsn, embedding_dim: usize, spec: Spec, report: Report) -> Self {
-        let generation_id = GenerationId::random(model);
-        Self {
-            format_version: FORMAT_VERSION,
-            generation_id,
-            model,
-            embedding_dim,
-            covers_lsn,
-            spec,
-            report,
-            files: BTreeMap::new(),
-        }
+        Self { format_version: FORMAT_VERSION, model, embedding_dim, covers_lsn, spec, report, files: BTreeMap::new() }
     }
 }
 

@@ -51,9 +51,9 @@ impl IndexService {
         let incoming = self.receive(messages).await?;
         let settings = self.config.build.clone();
         let generation = blocking(move || incoming.finish(&settings)).await?;
-        let manifest = self.generations.save(generation).await?;
-        tracing::info!(generation = %manifest.generation_id, report = ?manifest.report, "built");
-        Ok(wire::build_response(&manifest))
+        let (id, manifest) = self.generations.save(generation).await?;
+        tracing::info!(generation = %id, report = ?manifest.report, "built");
+        Ok(wire::build_response(&id, &manifest))
     }
 
     async fn receive(
@@ -102,7 +102,7 @@ impl Rpcs for IndexService {
         request: Request<proto::PublishGenerationRequest>,
     ) -> Result<Response<proto::PublishGenerationResponse>, Status> {
         let id = wire::publish_request(request.get_ref())?;
-        let loaded = self.generations.load(&id, None).await?;
+        let loaded = self.generations.load(&id).await?;
         let lsn = self.committer.publish(loaded).await?.0;
         Ok(Response::new(proto::PublishGenerationResponse { lsn }))
     }

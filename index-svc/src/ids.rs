@@ -61,9 +61,14 @@ impl Borrow<str> for ItemId {
 }
 
 impl GenerationId {
-    /// A new id, never used before.
-    pub fn random(model: ModelVersion) -> Self {
-        Self(format!("{}-{}-{:016x}", model.space, model.revision, rand::random::<u64>()).into())
+    /// The id of a generation of this model whose manifest has this SHA-256 (in hexadecimal digits).
+    pub fn new(model: ModelVersion, manifest_sha256: &str) -> Self {
+        Self(format!("{}-{}-{:.16}", model.space, model.revision, manifest_sha256).into())
+    }
+
+    /// Whether the manifest of this SHA-256 is the one that the id was made from.
+    pub fn vouches_for(&self, manifest_sha256: &str) -> bool {
+        self.0.rsplit('-').next().is_some_and(|digest| digest.len() == 16 && manifest_sha256.starts_with(digest))
     }
 
     /// The id as text.

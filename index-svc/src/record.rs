@@ -36,14 +36,12 @@ pub enum Write {
 /// Which generation becomes current.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
-    /// The generation.
+    /// The generation; its id vouches for its every byte.
     pub generation: GenerationId,
     /// The model whose embeddings it holds.
     pub model: ModelVersion,
     /// Writes up to here are contained in it, later ones are laid over it.
     pub covers: Lsn,
-    /// The SHA-256 of its manifest, in hexadecimal digits: what is loaded is what was published.
-    pub manifest_sha256: String,
 }
 
 /// Why a payload is no commit.
@@ -85,6 +83,18 @@ impl Commit {
     }
 }
 
+impl Write {
+    /// About how many bytes it takes in a commit.
+    pub fn byte_count(&self) -> usize {
+        match self {
+            Self::Upsert { items, .. } => {
+                items.iter().map(|(id, values)| id.as_str().len() + 4 * values.len() + 12).sum()
+            }
+            Self::Delete(ids) => ids.iter().map(|id| id.as_str().len() + 4).sum(),
+        }
+    }
+}
+
 fn to_disk(write: &Write) -> disk::Write {
     let kind = match write {
         Write::Upsert { model, items } => disk::WriteKind::Upsert(disk::Upsert {
@@ -119,7 +129,6 @@ fn publication_to_disk(publication: &Publication) -> disk::Publish {
         space_id: publication.model.space.to_string(),
         revision: publication.model.revision,
         covers_lsn: publication.covers.0,
-        manifest_sha256: publication.manifest_sha256.clone(),
     }
 }
 
@@ -128,7 +137,6 @@ fn publication_from_disk(publish: disk::Publish) -> Result<Publication, RecordEr
         generation: publish.generation_id.parse().map_err(|e| invalid(&format!("{e}")))?,
         model: model(&publish.space_id, publish.revision)?,
         covers: Lsn(publish.covers_lsn),
-        manifest_sha256: publish.manifest_sha256,
     })
 }
 
@@ -218,8 +226,6 @@ mod disk {
         pub revision: u32,
         #[prost(uint64, tag = "4")]
         pub covers_lsn: u64,
-        #[prost(string, tag = "5")]
-        pub manifest_sha256: String,
     }
 }
 
@@ -258,8 +264,7 @@ mod tests {
     #[test]
     fn publications_and_the_format_on_disk() {
         let generation = "00000000000000aa-3-x".parse().unwrap();
-        let commit =
-            Commit::Publish(Publication { generation, model: model(), covers: Lsn(7), manifest_sha256: "ab".into() });
+        let commit = Commit::Publish(Publication { generation, model: model(), covers: Lsn(7) });
         assert_eq!(Commit::decode(commit.encode()), Ok(commit));
         let delete = Commit::Writes(vec![Write::Delete(vec![ItemId::new("x").unwrap()])]);
         assert_eq!(&delete.encode()[..], b"\x08\x01\x12\x07\x0a\x05\x12\x03\x0a\x01x");

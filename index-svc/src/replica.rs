@@ -73,12 +73,12 @@ impl Replica {
         let passing = passing(&commits);
         for (at, (lsn, commit)) in commits.iter().enumerate() {
             match commit {
-                Commit::Writes(writes) => self.state.write(*lsn, writes)?,
+                Commit::Writes(writes) => self.state.write(*lsn, writes),
                 Commit::Publish(_) if passing.contains(lsn) => self.state.skip(*lsn),
                 Commit::Publish(publication) => {
                     let loaded = self.load(publication, loaded.as_ref()).await?;
                     let since = self.since(publication, *lsn, &commits[..at]).await?;
-                    self.state.publish(*lsn, loaded, &since)?;
+                    self.state.publish(*lsn, loaded, &since);
                     tracing::info!(%lsn, generation = %publication.generation, model = %publication.model, "published");
                 }
             }
@@ -90,10 +90,10 @@ impl Replica {
     /// The generation of a publication: at hand, held already, or from the store.
     async fn load(&self, publication: &Publication, at_hand: Option<&Loaded>) -> Result<Loaded, IndexError> {
         let held = self.state.spaces().iter().map(|space| space.loaded());
-        let mut known = held.chain(at_hand).filter(|loaded| loaded.manifest_sha256 == publication.manifest_sha256);
+        let mut known = held.chain(at_hand).filter(|loaded| loaded.id == publication.generation);
         match known.next() {
             Some(loaded) => Ok(loaded.clone()),
-            None => self.generations.load(&publication.generation, Some(&publication.manifest_sha256)).await,
+            None => self.generations.load(&publication.generation).await,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use pagoda_ann::{Hit, Parameters, check_vector, scan, score_rows};
+use pagoda_ann::{Hit, Kind, Parameters, check_vector, scan, score_rows};
 use pagoda_server::status::Violation;
 use tokio::sync::Semaphore;
 
@@ -110,7 +110,9 @@ fn search_base(held: &HeldSpace, query: &Query) -> Result<Vec<Hit>, IndexError> 
     let allowed = held.allowed(&query.exclude);
     let wanted = query.k.min(allowed.count());
     let exactly = || Ok(scan(&generation.vectors, &query.embedding, wanted, Some(&allowed))?);
-    if query.exact || allowed.count() < allowed.rows() / SCAN_ONE_IN {
+    // Faiss's flat search is a scan as well, but leaves open which of equal scores are the last ones in.
+    let flat = generation.index.kind() == Kind::Flat;
+    if query.exact || flat || allowed.count() < allowed.rows() / SCAN_ONE_IN {
         return exactly();
     }
     let parameters =

@@ -53,14 +53,12 @@ impl HeldSpace {
         Self { loaded, published, living: Arc::new(living), delta }
     }
 
-    /// Lays a write over the generation; one of another space is none of ours, a delete is everybody's.
-    pub(crate) fn apply(&mut self, write: &Write) -> Result<(), IndexError> {
+    /// Lays a write over the generation; one of another space is none of ours, a delete is everybody's. Never fails, because the
+    /// log cannot be unwritten: what an honest writer would not have written is passed over.
+    pub(crate) fn apply(&mut self, write: &Write) {
         match write {
             Write::Upsert { model, items } if model.space == self.space() => {
-                for (id, embedding) in items {
-                    self.mask(id);
-                    self.delta.upsert(id, embedding)?;
-                }
+                items.iter().for_each(|(id, embedding)| self.upsert(id, embedding));
             }
             Write::Upsert { .. } => {}
             Write::Delete(ids) => {
@@ -70,7 +68,6 @@ impl HeldSpace {
                 }
             }
         }
-        Ok(())
     }
 
     /// The space.
@@ -110,6 +107,13 @@ impl HeldSpace {
             allowed.to_mut().remove(row);
         }
         allowed
+    }
+
+    fn upsert(&mut self, id: &ItemId, embedding: &[f32]) {
+        match self.delta.upsert(id, embedding) {
+            Ok(()) => self.mask(id),
+            Err(error) => tracing::warn!(%id, space = %self.space(), %error, "passed over an upsert in the log"),
+        }
     }
 
     fn mask(&mut self, id: &ItemId) {

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use pagoda_commit_log::Lsn;
 
 use crate::{
-    error::IndexError,
     generation::Loaded,
     ids::ItemId,
     record::{Commit, Write},
@@ -31,35 +30,33 @@ impl State {
     }
 
     /// Applies writes.
-    pub fn write(&mut self, lsn: Lsn, writes: &[Write]) -> Result<(), IndexError> {
+    pub fn write(&mut self, lsn: Lsn, writes: &[Write]) {
         for write in writes {
             match write {
                 Write::Upsert { items, .. } => self.revive(items),
                 Write::Delete(ids) => self.tombstones.extend(ids.iter().cloned()),
             }
             for space in &mut self.spaces {
-                space.apply(write)?;
+                space.apply(write);
             }
         }
         self.lsn = lsn;
-        Ok(())
     }
 
     /// Makes a generation current. `since` are the commits after the position that the generation covers, up to this one: they are
     /// laid over it. What is deleted stays deleted, even if the generation holds it.
-    pub fn publish(&mut self, lsn: Lsn, loaded: Loaded, since: &[(Lsn, Commit)]) -> Result<(), IndexError> {
+    pub fn publish(&mut self, lsn: Lsn, loaded: Loaded, since: &[(Lsn, Commit)]) {
         let covers = loaded.generation.manifest.covers_lsn;
         let mut published = HeldSpace::new(loaded, lsn, &self.tombstones);
         for (_, commit) in since.iter().filter(|(at, _)| covers < *at && *at < lsn) {
             if let Commit::Writes(writes) = commit {
-                writes.iter().try_for_each(|write| published.apply(write))?;
+                writes.iter().for_each(|write| published.apply(write));
             }
         }
         self.spaces.retain(|space| space.space() != published.space());
         self.spaces.insert(0, published);
         self.spaces.truncate(SPACES_HELD);
         self.lsn = lsn;
-        Ok(())
     }
 
     /// Passes over a commit that leaves nothing.

@@ -155,17 +155,14 @@ pub(crate) fn search_response(answer: &Answer, held: &HeldSpace) -> proto::Searc
     proto::SearchResponse {
         items: answer.items.iter().map(item).collect(),
         exhausted: answer.exhausted,
-        generation_id: manifest.generation_id.to_string(),
+        generation_id: held.loaded().id.to_string(),
         lsn: answer.snapshot.lsn.0,
         model_version: Some(model_to_wire(manifest.model)),
     }
 }
 
-pub(crate) fn build_response(manifest: &Manifest) -> proto::BuildGenerationResponse {
-    proto::BuildGenerationResponse {
-        generation_id: manifest.generation_id.to_string(),
-        report: Some(report_to_wire(manifest)),
-    }
+pub(crate) fn build_response(id: &GenerationId, manifest: &Manifest) -> proto::BuildGenerationResponse {
+    proto::BuildGenerationResponse { generation_id: id.to_string(), report: Some(report_to_wire(manifest)) }
 }
 
 pub(crate) fn status_response(index_name: &str, snapshot: &Snapshot) -> proto::GetIndexStatusResponse {
@@ -181,7 +178,7 @@ fn space_to_wire(held: &HeldSpace) -> proto::SpaceStatus {
     let manifest = &held.generation().manifest;
     proto::SpaceStatus {
         model_version: Some(model_to_wire(manifest.model)),
-        generation_id: manifest.generation_id.to_string(),
+        generation_id: held.loaded().id.to_string(),
         published_lsn: held.published().0,
         base_count: held.base_count() as u64,
         delta_count: held.delta().len() as u64,

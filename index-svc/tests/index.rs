@@ -232,8 +232,11 @@ async fn gates_refuse_with_numbers() {
     assert_eq!(more, ("item_count".into(), "1".into(), "at least 2".into()));
     let twice = gate(build(&index, header(0, 2, 0, DIM), [one(), one()].concat()).await.unwrap_err());
     assert_eq!((twice.0.as_str(), twice.2.as_str()), ("unique_ids", "1 duplicates, first `x`"));
+    let wider = build(&index, header(0, 1, 0, 2), vec![item("x", embedding(1, 2))]).await.unwrap();
+    let wider = gate(publish(&index, &wider.generation_id).await.unwrap_err());
+    assert_eq!(wider, ("embedding_dim".into(), "4".into(), "2".into()));
     let stored = store.list("index/main/generations").await.unwrap();
-    assert_eq!(stored.len(), 4, "of the one good generation: {stored:?}");
+    assert_eq!(stored.len(), 8, "of the two generations that were built: {stored:?}");
 }
 
 #[tokio::test]
@@ -431,7 +434,7 @@ async fn compare(index: &IndexService, naive: &Naive, seed: u8) -> Result<(), Te
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
     #[test]
     fn answers_equal_a_naive_models_under_any_history(steps in prop::collection::vec(step(), 1..30), seed: u8) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -445,4 +448,23 @@ proptest! {
             compare(&open(&store).await, &naive, seed).await
         })?;
     }
+}
+
+#[tokio::test]
+async fn a_damaged_generation_is_never_loaded() {
+    let store = Store::open("memory://").unwrap();
+    let index = small(&store).await;
+    let built = build(&index, header(0, 1, 0, DIM), vec![item("x", embedding(1, DIM))]).await.unwrap();
+    for name in ["faiss.index", "items.txt", "vectors.f32", "manifest.json"] {
+        let path = format!("index/main/generations/{}/{name}", built.generation_id);
+        let whole = store.get(&path).await.unwrap();
+        let mut flipped = whole.to_vec();
+        flipped[whole.len() / 2] ^= 1;
+        store.put(&path, flipped.into()).await.unwrap();
+        let refused = publish(&index, &built.generation_id).await.unwrap_err();
+        assert!(refused.code() == Code::DataLoss && refused.message().contains(name), "{refused}");
+        store.put(&path, whole).await.unwrap();
+    }
+    assert_eq!(ids(&index).await, ["a", "b", "c"]);
+    publish(&index, &built.generation_id).await.unwrap();
 }
