@@ -71,6 +71,7 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: Display,
 {
+    with_single_threaded_math();
     run(args, async |config: C| {
         let process = start(config.sections().listen, args).await.map_err(|e| format!("cannot start: {e}"))?;
         body(config, process).await.map_err(|e| e.to_string())
@@ -85,6 +86,7 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: Display,
 {
+    with_single_threaded_math();
     run(args, async |config: C| job(config).await.map_err(|e| e.to_string()))
 }
 
