@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use pagoda_model::{
     Entity, FeatureValue, ItemId, RawFeatures,
+    features::validate,
     schema::{EntitySchema, Feature, FeatureKind},
 };
 
@@ -49,6 +50,7 @@ pub(crate) fn read_source(
     source.read(&columns, limits, &mut |row| {
         let number = row.number;
         let outcome = read_row(row, &columns, &features).and_then(|(entity, title)| {
+            validate(schema, &entity).map_err(|e| e.to_string())?;
             if !ids.insert(entity.id.clone()) {
                 return Err(format!(
                     "column `{}`: the id {} is used twice",

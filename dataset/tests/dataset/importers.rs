@@ -1,0 +1,166 @@
+//! Each importer on a small made-up data set, and on bad ones.
+
+use std::path::Path;
+
+use pagoda_dataset::{
+    Dataset, Interactions, Limits,
+    import::{Format, ImportOptions, ImportReport, import},
+};
+use pagoda_model::{FeatureValue, schema::Split};
+use tempfile::TempDir;
+
+use crate::fixture::{directory, names};
+
+struct Imported {
+    report: ImportReport,
+    dataset: Dataset,
+    log: Interactions,
+    home: TempDir,
+}
+
+fn imported(format: Format, path: &Path) -> Imported {
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("data");
+    let report = import(format, path, &out, &ImportOptions::default()).unwrap();
+    let dataset = Dataset::open(&out).unwrap();
+    let log = dataset.read_interactions(&Limits::default()).unwrap();
+    Imported { report, dataset, log, home }
+}
+
+/// The error, after a look that nothing was written.
+fn refused(format: Format, path: &Path) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let error = import(format, path, &home.path().join("data"), &ImportOptions::default()).unwrap_err().to_string();
+    assert_eq!(names(home.path()), [""; 0], "{error}");
+    error
+}
+
+fn rows(log: &Interactions) -> Vec<(&str, &str, i64, f32)> {
+    let row = |r: &pagoda_dataset::Interaction| {
+        (log.users[r.user as usize].as_str(), log.items[r.item as usize].as_str(), r.timestamp, r.weight)
+    };
+    log.rows.iter().map(row).collect()
+}
+
+#[test]
+fn movielens_dat_has_films_users_and_rated_films() {
+    let dir = directory(&[
+        ("ratings.dat", b"1::10::5::100\n1::20::3::200\n2::30::4::150\n"),
+        ("movies.dat", b"10::Am\xe9lie (2001)::Comedy|Romance\n20::Heat\n"),
+        ("users.dat", b"1::F::25::7::94110\n2::M::35::1::02139\n"),
+    ]);
+    let Imported { report, dataset, log, home: _home } = imported(Format::MovielensDat, dir.path());
+    assert_eq!((report.users, report.items, report.interactions, report.positives), (2, 3, 3, 2));
+    assert_eq!(report.positive_rating, Some(3.5));
+    assert_eq!(rows(&log), [("1", "10", 100, 1.0), ("2", "30", 150, 1.0), ("1", "20", 200, 0.0)]);
+    let films = dataset.read_items(&Limits::default()).unwrap();
+    assert_eq!(films.titles, [Some("Amélie (2001)".to_owned()), Some("Heat".to_owned()), None]);
+    assert_eq!(films.entities[0].features["year"], FeatureValue::Number(2001.0));
+    assert_eq!(
+        films.entities[0].features["genres"],
+        FeatureValue::Texts(vec!["Comedy".to_owned(), "Romance".to_owned()])
+    );
+    let users = dataset.read_users(&Limits::default()).unwrap();
+    assert_eq!(users.entities[0].features["gender"], FeatureValue::Text("F".to_owned()));
+}
+
+#[test]
+fn movielens_csv_has_films_and_rated_films() {
+    let dir = directory(&[
+        ("ratings.csv", b"userId,movieId,rating,timestamp\n1,10,10,100\n1,20,6.5,200\n"),
+        ("movies.csv", b"movieId,title,genres\n10,\"Red, White (1994)\",Drama\n20,X,(no genres listed)\n"),
+    ]);
+    let Imported { report, dataset, log, home: _home } = imported(Format::MovielensCsv, dir.path());
+    assert_eq!((report.positive_rating, report.positives), (Some(7.0), 1));
+    assert_eq!(rows(&log), [("1", "10", 100, 1.0), ("1", "20", 200, 0.0)]);
+    let films = dataset.read_items(&Limits::default()).unwrap();
+    assert_eq!(films.titles[0].as_deref(), Some("Red, White (1994)"));
+    assert_eq!(films.entities[1].features["genres"], FeatureValue::Texts(Vec::new()));
+}
+
+#[test]
+fn a_split_keeps_its_test_interactions_apart() {
+    let dir = directory(&[("train.txt", b"0 5 6\n1 5\n"), ("test.txt", b"0 7\n1\n")]);
+    let Imported { dataset, log, .. } = imported(Format::Split, dir.path());
+    assert_eq!(dataset.schema().interactions.split, Split::Given);
+    let mut all: Vec<_> =
+        rows(&log).into_iter().zip(log.rows.iter().map(|r| r.test)).map(|((u, i, ..), t)| (u, i, t)).collect();
+    all.sort_unstable();
+    assert_eq!(all, [("0", "5", false), ("0", "6", false), ("0", "7", true), ("1", "5", false)]);
+}
+
+#[test]
+fn sequences_keep_their_order() {
+    let dir = directory(&[("beauty.txt", b"u 3 1 2\nv 1 1\n")]);
+    for path in [dir.path().to_owned(), dir.path().join("beauty.txt")] {
+        let Imported { dataset, log, report, .. } = imported(Format::Sequences, &path);
+        assert_eq!(dataset.schema().interactions.split, Split::LeaveLastOut);
+        let of_u: Vec<_> = rows(&log).into_iter().filter(|r| r.0 == "u").map(|r| (r.1, r.2)).collect();
+        assert_eq!((of_u, report.interactions), (vec![("3", 0), ("1", 1), ("2", 2)], 5));
+    }
+}
+
+#[test]
+fn a_plain_log_is_understood_by_its_usual_column_names() {
+    let text = b"timestamp,visitorid,event,itemid,transactionid\n1433221332117,257597,view,355908,\n1433221332,1,impression,7,\n";
+    let dir = directory(&[("events.csv", text)]);
+    let Imported { dataset, log, .. } = imported(Format::Csv, &dir.path().join("events.csv"));
+    assert_eq!(dataset.schema().interactions.events, [("impression".to_owned(), 0.0), ("view".to_owned(), 1.0)].into());
+    assert_eq!(rows(&log), [("257597", "355908", 1_433_221_332, 1.0), ("1", "7", 1_433_221_332, 0.0)]);
+}
+
+#[test]
+fn columns_and_ratings_can_be_set() {
+    let dir = directory(&[("log.csv", b"who,what,when\nu,a,5\n"), ("ratings.dat", b"1::10::5::100\n1::20::2::200\n")]);
+    let mut options = ImportOptions { positive_rating: Some(2.0), ..ImportOptions::default() };
+    let home = tempfile::tempdir().unwrap();
+    let report = import(Format::MovielensDat, dir.path(), &home.path().join("dat"), &options).unwrap();
+    assert_eq!((report.positives, report.positive_rating), (2, Some(2.0)));
+    let columns = ["who", "what", "when"].map(|name| Some(name.to_owned()));
+    [options.columns.user, options.columns.item, options.columns.timestamp] = columns;
+    let report = import(Format::Csv, &dir.path().join("log.csv"), &home.path().join("csv"), &options).unwrap();
+    assert_eq!((report.users, report.items, report.positives), (1, 1, 1));
+}
+
+#[test]
+fn bad_lines_are_counted_and_named() {
+    let dir = directory(&[("ratings.dat", b"1::10::5::100\nrubbish\n1::10::six::100\n1::11::5::-3\n")]);
+    let report = imported(Format::MovielensDat, dir.path()).report;
+    assert_eq!((report.interactions, report.bad_rows.count), (1, 3));
+    let first = &report.bad_rows.first;
+    assert!(
+        first[0].ends_with("ratings.dat row 2: expected user::item::rating::timestamp, found `rubbish`"),
+        "{first:?}"
+    );
+    assert!(first[1].contains("expected a number from 0, found `six`"), "{first:?}");
+}
+
+#[test]
+fn what_is_missing_is_named_and_nothing_is_written() {
+    let empty = directory(&[("other.csv", b"who,what,when\nu,a,5\n"), ("none.csv", b"")]);
+    assert!(
+        refused(Format::MovielensDat, empty.path()).contains("ratings.dat: no such file; expected lines of user::item")
+    );
+    assert!(
+        refused(Format::MovielensCsv, empty.path()).contains("ratings.csv: no such file; expected the columns userId")
+    );
+    assert!(refused(Format::Split, empty.path()).contains("train.txt: no such file"));
+    assert!(refused(Format::Sequences, empty.path()).contains("one .txt file"));
+    let error = refused(Format::Csv, &empty.path().join("other.csv"));
+    assert!(error.contains("no column `user_id`") && error.contains("`who`, `what`, `when`"), "{error}");
+    assert!(refused(Format::Csv, &empty.path().join("none.csv")).contains("no column `user_id`"));
+    assert!(refused(Format::Csv, empty.path()).contains("expected a CSV file with a header"));
+}
+
+#[test]
+fn rubbish_is_refused_and_nothing_is_written() {
+    let dir = directory(&[
+        ("ratings.dat", b"rubbish\n".repeat(50).as_slice()),
+        ("ratings.csv", b"userId,movieId,rating\n1,2,3\n"),
+    ]);
+    let error = refused(Format::MovielensDat, dir.path());
+    assert!(error.contains("ratings.dat: 50 of 50 rows are bad, at most 10"), "{error}");
+    assert!(refused(Format::MovielensCsv, dir.path()).contains("no column `timestamp`"));
+    let empty = directory(&[("train.txt", b""), ("test.txt", b"")]);
+    assert!(refused(Format::Split, empty.path()).contains("expected at least one interaction"));
+}

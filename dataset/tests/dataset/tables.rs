@@ -1,0 +1,105 @@
+//! Good tables in every format.
+
+use std::fs;
+
+use pagoda_dataset::{Limits, user_snapshot, write_entities_parquet};
+use pagoda_model::{FeatureValue, Schema};
+
+use crate::fixture::{ITEMS, LOG, SCHEMA, dataset_with, open};
+
+fn texts(values: &[&str]) -> FeatureValue {
+    FeatureValue::Texts(values.iter().map(|v| (*v).to_owned()).collect())
+}
+
+#[test]
+fn csv_items_are_read_with_absent_features_left_out() {
+    let dir = dataset_with("items.csv", ITEMS.as_bytes());
+    let table = open(dir.path()).unwrap().read_items(&Limits::default()).unwrap();
+    assert_eq!(table.titles, [Some("One, two".to_owned()), None, Some("Three".to_owned())]);
+    let first = &table.entities[0];
+    assert_eq!(first.id, "a");
+    assert_eq!(first.features["tags"], texts(&["red", "blue"]));
+    assert_eq!(first.features["price"], FeatureValue::Number(1.5));
+    assert_eq!(first.features["vector"], FeatureValue::Floats(vec![0.5, 1.0]));
+    assert!(table.entities[1].features.is_empty());
+    assert_eq!(table.bad_rows.count, 0);
+}
+
+#[test]
+fn the_same_items_come_from_every_format() {
+    let dir = dataset_with("items.csv", ITEMS.as_bytes());
+    let expected = open(dir.path()).unwrap().read_items(&Limits::default()).unwrap();
+    let jsonl = r#"{"item_id":"a","title":"One, two","price":1.5,"tags":["red","blue"],"vector":[0.5,1]}
+{"item_id":"b","title":null}
+
+{"item_id":"c","title":"Three","price":3,"tags":["red"],"vector":[1,2]}
+"#;
+    fs::remove_file(dir.path().join("items.csv")).unwrap();
+    fs::write(dir.path().join("items.jsonl"), jsonl).unwrap();
+    assert_eq!(open(dir.path()).unwrap().read_items(&Limits::default()).unwrap(), expected);
+    let schema = Schema::from_toml(SCHEMA).unwrap();
+    let parquet = write_entities_parquet(&schema.item, &expected.entities, &expected.titles).unwrap();
+    fs::remove_file(dir.path().join("items.jsonl")).unwrap();
+    fs::write(dir.path().join("items.parquet"), parquet).unwrap();
+    assert_eq!(open(dir.path()).unwrap().read_items(&Limits::default()).unwrap(), expected);
+}
+
+#[test]
+fn whole_numbers_are_ids_and_tags_in_json_lines() {
+    let rows = r#"{"item_id":7,"title":"x","price":1,"tags":[1,2],"vector":[1,2]}"#;
+    let dir = dataset_with("items.jsonl", rows.as_bytes());
+    fs::remove_file(dir.path().join("items.csv")).unwrap();
+    let item = open(dir.path()).unwrap().read_items(&Limits::default()).unwrap().entities.remove(0);
+    assert_eq!((item.id.as_str(), &item.features["tags"]), ("7", &texts(&["1", "2"])));
+}
+
+#[test]
+fn the_log_is_in_the_order_of_time_without_repeated_rows() {
+    let dir = dataset_with("interactions.csv", format!("{LOG}u1,a,30,click\n").as_bytes());
+    let log = open(dir.path()).unwrap().read_interactions(&Limits::default()).unwrap();
+    let rows: Vec<_> = log
+        .rows
+        .iter()
+        .map(|r| (log.users[r.user as usize].as_str(), log.items[r.item as usize].as_str(), r.timestamp, r.weight))
+        .collect();
+    assert_eq!(rows, [("u1", "b", 10, 1.0), ("u2", "c", 20, 0.0), ("u3", "c", 20, 1.0), ("u1", "a", 30, 1.0)]);
+    assert_eq!((log.duplicates, log.bad_rows.count), (1, 0));
+}
+
+#[test]
+fn without_events_all_rows_weigh_one() {
+    let dir = dataset_with("interactions.csv", b"user_id,item_id,timestamp\nu,a,1\nu,b,2.0\n");
+    let log = open(dir.path()).unwrap().read_interactions(&Limits::default()).unwrap();
+    assert_eq!(log.rows.iter().map(|r| r.weight).collect::<Vec<_>>(), [1.0, 1.0]);
+}
+
+#[test]
+fn without_a_users_table_the_users_are_those_of_the_log() {
+    let dir = dataset_with("interactions.csv", LOG.as_bytes());
+    fs::remove_file(dir.path().join("users.csv")).unwrap();
+    let users = open(dir.path()).unwrap().read_users(&Limits::default()).unwrap();
+    assert_eq!(users.entities.iter().map(|u| u.id.as_str()).collect::<Vec<_>>(), ["u1", "u2", "u3"]);
+    assert_eq!(users.titles.len(), 3);
+}
+
+#[test]
+fn a_snapshot_holds_features_and_the_history_of_positives() {
+    let dir = dataset_with("interactions.csv", LOG.as_bytes());
+    let users = user_snapshot(&open(dir.path()).unwrap()).unwrap();
+    let [first, second, third] = users.entities.as_slice() else { panic!("{users:?}") };
+    assert_eq!(first.features["region"], FeatureValue::Text("north".to_owned()));
+    assert_eq!(first.features["history"], texts(&["b", "a"]));
+    assert_eq!(second.features.get("history"), Some(&texts(&[])));
+    assert_eq!((third.id.as_str(), &third.features["history"]), ("u3", &texts(&["c"])));
+}
+
+#[test]
+fn a_history_keeps_the_newest_five_hundred() {
+    let mut log = "user_id,item_id,timestamp\n".to_owned();
+    for time in 0..600 {
+        log += &format!("u1,{},{time}\n", if time < 100 { "a" } else { "b" });
+    }
+    let dir = dataset_with("interactions.csv", log.as_bytes());
+    let users = user_snapshot(&open(dir.path()).unwrap()).unwrap();
+    assert_eq!(users.entities[0].features["history"], texts(&["b"; 500]));
+}
