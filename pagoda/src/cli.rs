@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Train both towers on a data directory and register the model bundle in a store
     Train(TrainArgs),
+    /// Print every setting of training with its default, commented
+    TrainConfig,
     /// Evaluate a registered model on a data directory, beside popularity
     Evaluate(EvaluateArgs),
     /// Run user-tower-svc, item-tower-svc and index-svc on this machine, in the foreground, until Ctrl-C
@@ -137,7 +139,7 @@ pub(crate) struct DataAndStore {
 Examples:
   pagoda train --data data --store store --summary train.json
   pagoda train --data data --store s3://models/shop --config train.toml --seed 7
-  pagoda train --print-config > train.toml        every key with its default, commented")]
+  pagoda train-config > train.toml        every key with its default, commented")]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) place: DataAndStore,
@@ -153,9 +155,6 @@ pub(crate) struct TrainArgs {
     /// Print the summary as JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print the default config, commented, and stop
-    #[arg(long, exclusive = true)]
-    pub(crate) print_config: bool,
 }
 
 #[derive(Debug, Args)]

@@ -34,6 +34,10 @@ async fn run(command: Command) -> Result<()> {
         Command::Generate(args) => commands::generate::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Train(args) => commands::train::run(&args).await,
+        Command::TrainConfig => {
+            output::say(pagoda_trainer::TrainConfig::defaults_toml().trim_end());
+            Ok(())
+        }
         Command::Evaluate(args) => commands::evaluate::run(&args).await,
         Command::Up(args) => commands::up::run(&args).await,
         Command::Refresh(args) => commands::refresh::run(&args).await,
