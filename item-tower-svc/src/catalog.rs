@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use pagoda_dataset::{BAD_ROWS_SHOWN, BadRows, Limits, SCHEMA_FILE, read_entities};
+use pagoda_dataset::{BadRows, Limits, SCHEMA_FILE, read_entities};
 use pagoda_model::{
-    Entity, Schema, features,
+    Entity, Schema,
     schema::{EntitySchema, Feature},
 };
 use pagoda_registry::{Entry, Kind, Registry};
@@ -22,42 +22,13 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Reads an items' table; rows that a model of the schema would refuse are refused here.
+    /// Reads an items' table; rows that a model of the schema would refuse are bad rows.
     pub fn read(file_name: &str, table: Bytes, schema: &EntitySchema) -> Result<Self, String> {
-        let limits = Limits::default();
-        let table = read_entities(file_name, table, schema, &limits).map_err(|e| e.to_string())?;
-        let rows = table.entities.len() as u64 + table.bad_rows.count;
-        let mut catalog = Self { items: Vec::with_capacity(table.entities.len()), refused: table.bad_rows };
-        for item in table.entities {
-            match features::validate(schema, &item) {
-                Ok(()) => catalog.items.push(item),
-                Err(faults) => catalog.refuse(format!("{file_name} item `{}`: {faults}", item.id)),
-            }
-        }
-        catalog.check(file_name, rows)
-    }
-
-    fn refuse(&mut self, why: String) {
-        self.refused.count += 1;
-        if self.refused.first.len() < BAD_ROWS_SHOWN {
-            self.refused.first.push(why);
-        }
-    }
-
-    /// As many rows may be refused in all as a table may have bad ones: one in a hundred, and 10 in any case.
-    fn check(self, file_name: &str, rows: u64) -> Result<Self, String> {
-        let allowed = (rows / 100).max(10);
-        let BadRows { count, first } = &self.refused;
-        if *count > allowed {
-            let first = first.join("\n  ");
-            return Err(format!(
-                "{file_name}: {count} of {rows} rows are refused, at most {allowed} are allowed; the first are:\n  {first}"
-            ));
-        }
-        if self.items.is_empty() {
+        let table = read_entities(file_name, table, schema, &Limits::default()).map_err(|e| e.to_string())?;
+        if table.entities.is_empty() {
             return Err(format!("{file_name}: expected at least one item, found none"));
         }
-        Ok(self)
+        Ok(Self { items: table.entities, refused: table.bad_rows })
     }
 }
 
@@ -178,7 +149,7 @@ pub(crate) fn refused(entry: &Entry, why: String) -> ItemTowerError {
 
 #[cfg(test)]
 mod tests {
-    use pagoda_model::{FeatureValue, schema::FeatureKind};
+    use pagoda_model::{FeatureValue, features::TEXT_BYTES_LIMIT, schema::FeatureKind};
 
     use super::*;
 
@@ -235,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_a_model_would_refuse_is_refused_and_counted_with_bad_rows() {
-        let long = "x".repeat(features::TEXT_BYTES_LIMIT + 1);
+        let long = "x".repeat(TEXT_BYTES_LIMIT + 1);
         let rows = format!("id,image,title\na,0.5|1,short\nb,0.5|inf,short\nc,1|0,{long}\nd,1|0,\n");
         let mut schema = dense();
         schema.features.push(Feature { name: "title".into(), kind: FeatureKind::Text { buckets: 8 } });
@@ -243,7 +214,7 @@ mod tests {
         let ids: Vec<_> = catalog.items.iter().map(|item| item.id.as_str()).collect();
         assert_eq!((ids, catalog.refused.count), (vec!["a", "d"], 2));
         assert!(catalog.refused.first[0].contains("items.csv row 2"), "{:?}", catalog.refused);
-        assert!(catalog.refused.first[1].contains("items.csv item `c`: feature `title`"), "{:?}", catalog.refused);
+        assert!(catalog.refused.first[1].contains("items.csv row 3: feature `title`"), "{:?}", catalog.refused);
     }
 
     #[test]
