@@ -329,16 +329,19 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// An embedding's seed by item; none: deleted.
+type Written = BTreeMap<u8, Option<u8>>;
+
 /// What the index should hold, kept as plain maps and a list of all writes.
 #[derive(Default)]
 struct Naive {
     lsn: u64,
-    writes: Vec<(u64, Option<usize>, BTreeMap<u8, Option<u8>>)>,
+    writes: Vec<(u64, Option<usize>, Written)>,
     spaces: Vec<(usize, BTreeMap<u8, u8>)>,
 }
 
 impl Naive {
-    fn write(&mut self, lsn: u64, space: Option<usize>, items: BTreeMap<u8, Option<u8>>) {
+    fn write(&mut self, lsn: u64, space: Option<usize>, items: Written) {
         self.lsn = lsn;
         for (held, living) in &mut self.spaces {
             lay_over(*held, living, space, &items);
@@ -369,7 +372,7 @@ impl Naive {
     }
 }
 
-fn lay_over(held: usize, living: &mut BTreeMap<u8, u8>, of: Option<usize>, written: &BTreeMap<u8, Option<u8>>) {
+fn lay_over(held: usize, living: &mut BTreeMap<u8, u8>, of: Option<usize>, written: &Written) {
     for (id, seed) in written {
         match seed {
             None => drop(living.remove(id)),
