@@ -169,6 +169,3 @@ fn only(embedded: Embedded) -> Result<Embedding, Error> {
 fn refuse(violations: Vec<Violation>) -> Result<(), Error> {
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,10 @@
+//! user-tower-svc over real gRPC, against an index of a few lines that keeps the contract.
+
+#![allow(clippy::unwrap_used)]
+
+mod bundle;
+mod faults;
+mod index;
+mod recall;
+mod rollout;
+mod service;

@@ -1,0 +1,114 @@
+//! What a caller gets.
+
+use pagoda_proto::{
+    feature::v1::{Entity, FloatList, TextList, feature_value::Value},
+    recall::v1::{CandidateSource, IndexVersion, RecallRequest},
+    user::v1::EmbedUsersRequest,
+};
+use pagoda_server::status::violations_of;
+use tonic::Code;
+
+use crate::{
+    bundle,
+    service::{Service, ids, request},
+};
+
+fn taste(x: f32, y: f32) -> (&'static str, Value) {
+    ("taste", Value::Floats(FloatList { values: vec![x, y] }))
+}
+
+fn history(items: &[&str]) -> (&'static str, Value) {
+    ("history", Value::Texts(TextList { values: items.iter().map(|&id| id.into()).collect() }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_user_is_completed_and_spared_the_history() {
+    let service = Service::ready().await;
+    let reply = service.recall(request("known", &[])).await.unwrap();
+    assert_eq!(ids(&reply), ["d"], "a, b and c are history");
+    assert!(reply.exhausted && reply.user_known);
+    assert_eq!(reply.history_length, 2, "as many as the model uses");
+    assert_eq!(reply.candidates[0].source(), CandidateSource::Delta);
+    assert_eq!(reply.index_version, Some(IndexVersion { generation_id: "g1".into(), lsn: 7 }));
+    let model = reply.model_version.unwrap();
+    assert_eq!(format!("{}/{}", model.space_id, model.revision), bundle::version(1).to_string());
+
+    let again = RecallRequest { include_history: true, ..request("known", &[]) };
+    let reply = service.recall(again).await.unwrap();
+    assert_eq!(ids(&reply), ["b", "a"], "(1, 0) + (0, 0.5) is nearest to b");
+    assert!(!reply.exhausted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_request_says_wins() {
+    let service = Service::ready().await;
+    let reply = service.recall(request("known", &[taste(0.0, 1.0), history(&["d"])])).await.unwrap();
+    assert_eq!(ids(&reply), ["c", "b"]);
+    assert_eq!((reply.user_known, reply.history_length), (true, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_and_the_nameless_are_ordinary() {
+    let service = Service::ready().await;
+    for id in ["stranger", ""] {
+        let reply = service.recall(request(id, &[])).await.unwrap();
+        assert_eq!(ids(&reply), ["d", "c"]);
+        assert_eq!((reply.user_known, reply.history_length), (false, 0));
+    }
+    assert_eq!(ids(&service.recall(RecallRequest { k: 1, ..Default::default() }).await.unwrap()), ["d"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn excluded_items_are_asked_for_once_each() {
+    let service = Service::ready().await;
+    let exclude_item_ids = vec!["d".to_owned(), "a".into(), "nowhere".into()];
+    let reply = service.recall(RecallRequest { exclude_item_ids, ..request("known", &[]) }).await.unwrap();
+    assert!(ids(&reply).is_empty() && reply.exhausted);
+    let state = service.index.state();
+    assert_eq!(state.searches.last().unwrap().0.exclude_item_ids, ["a", "b", "c", "d", "nowhere"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_at_fault_is_named_by_its_path() {
+    let service = Service::ready().await;
+    let nan = ("taste", Value::Floats(FloatList { values: vec![f32::NAN, 0.0] }));
+    let features = [nan, ("history", Value::Text("a".into())), ("colour", Value::Number(1.0))];
+    let exclude_item_ids = vec![String::new()];
+    let bad = RecallRequest { k: 1001, exclude_item_ids, ..request("a\0", &features) };
+    let status = service.recall(bad).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let paths: Vec<_> = violations_of(&status).into_iter().map(|violation| violation.path).collect();
+    let expected = [
+        "user.id",
+        "k",
+        "exclude_item_ids[0]",
+        r#"user.features["colour"].number"#,
+        r#"user.features["history"].text"#,
+        r#"user.features["taste"].floats"#,
+    ];
+    assert_eq!(paths, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_and_excluded_items_together_have_a_limit() {
+    let service = Service::ready().await;
+    let exclude_item_ids = (0..9_998).map(|n| format!("x{n}")).collect();
+    let status = service.recall(RecallRequest { exclude_item_ids, ..request("known", &[]) }).await.unwrap_err();
+    assert_eq!((status.code(), violations_of(&status)[0].path.as_str()), (Code::InvalidArgument, "exclude_item_ids"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_embedded_in_order_or_all_their_faults_named() {
+    let service = Service::ready().await;
+    let user = |request: RecallRequest| request.user.unwrap();
+    let users = vec![user(request("known", &[])), user(request("", &[taste(0.0, 2.0)])), Entity::default()];
+    let reply = service.users().embed_users(EmbedUsersRequest { users }).await.unwrap().into_inner();
+    let values: Vec<_> = reply.embeddings.iter().map(|embedding| embedding.values.clone()).collect();
+    assert!((values[0][0] - 0.894_427).abs() < 1e-4 && (values[0][1] - 0.447_213).abs() < 1e-4, "{values:?}");
+    assert_eq!(values[1..], [[0.0, 1.0], [0.0, 1.0]]);
+
+    let users = vec![Entity::default(), user(request("", &[history(&[]), ("taste", Value::Number(1.0))]))];
+    let status = service.users().embed_users(EmbedUsersRequest { users }).await.unwrap_err();
+    let paths: Vec<_> = violations_of(&status).into_iter().map(|violation| violation.path).collect();
+    assert_eq!(paths, [r#"users[1].features["taste"].number"#]);
+}
