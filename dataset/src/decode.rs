@@ -15,6 +15,8 @@ pub(crate) enum Cell<'a> {
     Text(&'a str),
     /// A whole number, or a time in seconds.
     Integer(i64),
+    /// A whole number beyond the reach of [`Cell::Integer`], such as a hash that serves as an id.
+    Unsigned(u64),
     /// Any other number.
     Number(f64),
     /// A list of texts.
@@ -62,6 +64,7 @@ impl Cell<'_> {
             Self::Absent => "nothing".to_owned(),
             Self::Raw(text) | Self::Text(text) => shown(text),
             Self::Integer(n) => format!("`{n}`"),
+            Self::Unsigned(n) => format!("`{n}`"),
             Self::Number(x) => format!("`{x}`"),
             Self::Texts(_) => "a list of texts".to_owned(),
             Self::Numbers(_) => "a list of numbers".to_owned(),
@@ -80,6 +83,7 @@ pub(crate) fn text<'a>(cell: &Cell<'a>) -> Result<Option<Cow<'a, str>>, String> 
         Cell::Absent | Cell::Raw("") | Cell::Text("") => Ok(None),
         Cell::Raw(text) | Cell::Text(text) => Ok(Some(Cow::Borrowed(text))),
         Cell::Integer(n) => Ok(Some(Cow::Owned(n.to_string()))),
+        Cell::Unsigned(n) => Ok(Some(Cow::Owned(n.to_string()))),
         _ => Err(cell.is_not(Wanted::Text)),
     }
 }
@@ -90,6 +94,7 @@ pub(crate) fn number(cell: &Cell<'_>) -> Result<Option<f64>, String> {
         Cell::Absent | Cell::Raw("") => return Ok(None),
         Cell::Raw(text) => text.trim().parse().map_err(|_| cell.is_not(Wanted::Number))?,
         Cell::Integer(n) => n as f64,
+        Cell::Unsigned(n) => n as f64,
         Cell::Number(x) => x,
         _ => return Err(cell.is_not(Wanted::Number)),
     };
@@ -150,6 +155,7 @@ mod tests {
     #[test]
     fn texts_of_every_format() {
         assert_eq!(text(&Cell::Integer(-7)).unwrap().unwrap(), "-7");
+        assert_eq!(text(&Cell::Unsigned(u64::MAX)).unwrap().unwrap(), "18446744073709551615");
         assert_eq!(text(&Cell::Raw("")), Ok(None));
         assert!(text(&Cell::Number(1.5)).unwrap_err().contains("found `1.5`"));
         assert_eq!(texts(Cell::Raw("a||b c")).unwrap().unwrap(), ["a", "b c"]);
@@ -175,6 +181,7 @@ mod tests {
             Cell::Integer(-1),
             Cell::Integer(11),
             Cell::Number(f64::NAN),
+            Cell::Unsigned(u64::MAX),
             Cell::Raw("soon"),
             Cell::Absent,
             Cell::Raw("1e300"),

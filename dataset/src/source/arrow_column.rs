@@ -10,7 +10,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, TimeUnit};
 
-use crate::decode::{Cell, Wanted};
+use crate::decode::{self, Cell, Wanted};
 
 /// A column whose type is known to hold what is wanted.
 pub(super) enum ArrowColumn<'a> {
@@ -18,6 +18,7 @@ pub(super) enum ArrowColumn<'a> {
     Boolean(&'a BooleanArray),
     /// Whole numbers, or times already in seconds.
     Integers(Vec<Option<i64>>),
+    Unsigned(&'a UInt64Array),
     Numbers(Vec<Option<f64>>),
     /// Lists of texts.
     Texts(&'a ListArray),
@@ -29,12 +30,9 @@ impl<'a> ArrowColumn<'a> {
     /// None where the array's type cannot hold what is wanted.
     pub(super) fn new(array: &'a ArrayRef, wanted: Wanted) -> Option<Self> {
         match wanted {
-            Wanted::Id | Wanted::Text => text(array).or_else(|| integers(array).map(Self::Integers)),
-            Wanted::Number => integers(array).map(Self::Integers).or_else(|| numbers(array).map(Self::Numbers)),
-            Wanted::Time => times(array)
-                .or_else(|| integers(array))
-                .map(Self::Integers)
-                .or_else(|| numbers(array).map(Self::Numbers)),
+            Wanted::Id | Wanted::Text => text(array).or_else(|| whole(array)),
+            Wanted::Number => whole(array).or_else(|| numbers(array).map(Self::Numbers)),
+            Wanted::Time => times(array).map(Self::Integers).or_else(|| Self::new(array, Wanted::Number)),
             Wanted::Texts => list(array).filter(|l| holds(l.values(), Wanted::Text)).map(Self::Texts),
             Wanted::Numbers => list(array).filter(|l| holds(l.values(), Wanted::Number)).map(Self::Floats),
         }
@@ -46,6 +44,7 @@ impl<'a> ArrowColumn<'a> {
             Self::Text(array) if array.is_valid(row) => Cell::Text(array.value(row)),
             Self::Boolean(array) if array.is_valid(row) => Cell::Text(if array.value(row) { "true" } else { "false" }),
             Self::Integers(values) => values[row].map_or(Cell::Absent, Cell::Integer),
+            Self::Unsigned(array) if array.is_valid(row) => unsigned(array.value(row)),
             Self::Numbers(values) => values[row].map_or(Cell::Absent, Cell::Number),
             Self::Texts(array) if array.is_valid(row) => texts_of(&array.value(row)),
             Self::Floats(array) if array.is_valid(row) => numbers_of(&array.value(row)),
@@ -57,6 +56,15 @@ impl<'a> ArrowColumn<'a> {
 fn text(array: &ArrayRef) -> Option<ArrowColumn<'_>> {
     let texts = array.as_any().downcast_ref().map(ArrowColumn::Text);
     texts.or_else(|| array.as_any().downcast_ref().map(ArrowColumn::Boolean))
+}
+
+fn whole(array: &ArrayRef) -> Option<ArrowColumn<'_>> {
+    let integers = integers(array).map(ArrowColumn::Integers);
+    integers.or_else(|| array.as_any().downcast_ref().map(ArrowColumn::Unsigned))
+}
+
+fn unsigned(number: u64) -> Cell<'static> {
+    i64::try_from(number).map_or(Cell::Unsigned(number), Cell::Integer)
 }
 
 fn list(array: &ArrayRef) -> Option<&ListArray> {
@@ -71,6 +79,9 @@ fn texts_of(values: &ArrayRef) -> Cell<'static> {
     if let Some(texts) = values.as_any().downcast_ref::<StringArray>() {
         return Cell::Texts(texts.iter().flatten().map(str::to_owned).collect());
     }
+    if let Some(unsigned) = values.as_any().downcast_ref::<UInt64Array>() {
+        return Cell::Texts(unsigned.iter().flatten().map(|n| n.to_string()).collect());
+    }
     match integers(values) {
         Some(integers) => Cell::Texts(integers.into_iter().flatten().map(|n| n.to_string()).collect()),
         None => Cell::Invalid(format!("a list of {}", values.data_type())),
@@ -78,12 +89,11 @@ fn texts_of(values: &ArrayRef) -> Cell<'static> {
 }
 
 fn numbers_of(values: &ArrayRef) -> Cell<'static> {
-    let numbers =
-        numbers(values).or_else(|| integers(values).map(|n| n.into_iter().map(|n| n.map(|n| n as f64)).collect()));
-    match numbers {
-        Some(numbers) => Cell::Numbers(numbers.into_iter().map(|x| x.unwrap_or(f64::NAN)).collect()),
-        None => Cell::Invalid(format!("a list of {}", values.data_type())),
-    }
+    let Some(column) = ArrowColumn::new(values, Wanted::Number) else {
+        return Cell::Invalid(format!("a list of {}", values.data_type()));
+    };
+    let number = |row| decode::number(&column.cell(row)).ok().flatten().unwrap_or(f64::NAN);
+    Cell::Numbers((0..values.len()).map(number).collect())
 }
 
 fn numbers(array: &ArrayRef) -> Option<Vec<Option<f64>>> {
@@ -103,9 +113,7 @@ fn integers(array: &ArrayRef) -> Option<Vec<Option<i64>>> {
         };
     }
     widened!(Int64Array, Int32Array, Int16Array, Int8Array, UInt32Array, UInt16Array, UInt8Array);
-    let unsigned = array.as_any().downcast_ref::<UInt64Array>()?;
-    // Numbers above i64's reach are no ids that anyone writes; as -1 they are refused where that matters.
-    Some(unsigned.iter().map(|n| n.map(|n| i64::try_from(n).unwrap_or(-1))).collect())
+    None
 }
 
 /// Times and dates in whole seconds.

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read},
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::{Column, Row, Visit};
 use crate::{
@@ -102,17 +102,21 @@ fn cell(value: Option<&Value>, wanted: Wanted) -> Cell<'_> {
         None | Some(Value::Null) => Cell::Absent,
         Some(Value::Bool(b)) => Cell::Text(if *b { "true" } else { "false" }),
         Some(Value::String(text)) => Cell::Text(text),
-        Some(Value::Number(n)) => {
-            n.as_i64().map_or_else(|| Cell::Number(n.as_f64().unwrap_or(f64::NAN)), Cell::Integer)
-        }
+        Some(Value::Number(n)) => number(n),
         Some(Value::Array(values)) if wanted == Wanted::Texts => texts(values),
         Some(Value::Array(values)) => numbers(values),
         Some(Value::Object(_)) => Cell::Invalid("an object".to_owned()),
     }
 }
 
+fn number(number: &Number) -> Cell<'static> {
+    let whole = number.as_i64().map(Cell::Integer).or_else(|| number.as_u64().map(Cell::Unsigned));
+    whole.unwrap_or_else(|| Cell::Number(number.as_f64().unwrap_or(f64::NAN)))
+}
+
 fn texts(values: &[Value]) -> Cell<'static> {
-    let text = |value: &Value| value.as_str().map(str::to_owned).or_else(|| value.as_i64().map(|n| n.to_string()));
+    let whole = |value: &Value| (value.is_i64() || value.is_u64()).then(|| value.to_string());
+    let text = |value: &Value| value.as_str().map(str::to_owned).or_else(|| whole(value));
     let texts: Option<_> = values.iter().map(text).collect();
     texts.map_or_else(|| Cell::Invalid("a list of other things".to_owned()), Cell::Texts)
 }

@@ -79,6 +79,7 @@ impl Staged {
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent).map_err(|e| DatasetError::io(parent, e))?;
         }
+        clear(&dir)?;
         fs::create_dir(&dir).map_err(|e| DatasetError::io(&dir, e))?;
         Ok(Self { dir })
     }
@@ -98,6 +99,7 @@ impl Staged {
         let old = sibling(out, "old")?;
         let replaces = out.is_dir();
         if replaces {
+            clear(&old)?;
             fs::rename(out, &old).map_err(|e| DatasetError::io(out, e))?;
         }
         if let Err(error) = fs::rename(&self.dir, out) {
@@ -116,6 +118,11 @@ impl Drop for Staged {
         // Gone already where it was published; a failure to tidy up must not hide the error that led here.
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Removes what a process of the same number left when it was killed.
+fn clear(stale: &Path) -> Result<(), DatasetError> {
+    if stale.is_dir() { fs::remove_dir_all(stale).map_err(|e| DatasetError::io(stale, e)) } else { Ok(()) }
 }
 
 /// `.NAME.new.PID` beside `NAME`.

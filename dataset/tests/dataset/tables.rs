@@ -1,9 +1,14 @@
 //! Good tables in every format.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
-use pagoda_dataset::{Limits, user_snapshot, write_entities_parquet};
+use arrow_array::{
+    ArrayRef, FixedSizeListArray, Int16Array, LargeStringArray, ListArray, RecordBatch, UInt64Array,
+    types::{Float64Type, UInt64Type},
+};
+use pagoda_dataset::{Limits, read_entities, user_snapshot, write_entities_parquet};
 use pagoda_model::{FeatureValue, Schema};
+use parquet::arrow::ArrowWriter;
 
 use crate::fixture::{ITEMS, LOG, SCHEMA, dataset_with, open};
 
@@ -51,6 +56,40 @@ fn whole_numbers_are_ids_and_tags_in_json_lines() {
     fs::remove_file(dir.path().join("items.csv")).unwrap();
     let item = open(dir.path()).unwrap().read_items(&Limits::default()).unwrap().entities.remove(0);
     assert_eq!((item.id.as_str(), &item.features["tags"]), ("7", &texts(&["1", "2"])));
+}
+
+/// A Parquet file of the columns that a schema of ids, numbers and lists wants, in types that other programs write.
+fn foreign_parquet() -> Vec<u8> {
+    let ids: ArrayRef = Arc::new(UInt64Array::from(vec![7, u64::MAX]));
+    let titles: ArrayRef = Arc::new(LargeStringArray::from(vec![Some("x"), None]));
+    let prices: ArrayRef = Arc::new(Int16Array::from(vec![Some(2), None]));
+    let tags = Arc::new(ListArray::from_iter_primitive::<UInt64Type, _, _>([Some(vec![Some(u64::MAX), None]), None]));
+    let vectors = Arc::new(FixedSizeListArray::from_iter_primitive::<Float64Type, _, _>(
+        [Some(vec![Some(1.0), Some(2.0)]), None],
+        2,
+    ));
+    let columns: [(&str, ArrayRef); 5] =
+        [("item_id", ids), ("title", titles), ("price", prices), ("tags", tags), ("vector", vectors)];
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn parquet_of_other_programs_is_read() {
+    let schema = Schema::from_toml(SCHEMA).unwrap();
+    let table = read_entities("items.parquet", foreign_parquet().into(), &schema.item, &Limits::default()).unwrap();
+    assert_eq!(table.bad_rows.count, 0, "{:?}", table.bad_rows);
+    assert_eq!(table.entities.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["7", "18446744073709551615"]);
+    let first = &table.entities[0].features;
+    assert_eq!(first["price"], FeatureValue::Number(2.0));
+    assert_eq!(first["tags"], texts(&["18446744073709551615"]));
+    assert_eq!(first["vector"], FeatureValue::Floats(vec![1.0, 2.0]));
+    assert_eq!(table.titles, [Some("x".to_owned()), None]);
+    assert!(table.entities[1].features.is_empty());
 }
 
 #[test]
