@@ -12,10 +12,10 @@ pub enum FeatureValue {
     Number(f64),
     /// For `id`, `categorical` and `text`.
     Text(String),
-    /// For `dense`. Before `Texts` so that a list of numbers reads back as floats.
-    Floats(Vec<f32>),
-    /// For `categorical_list` and `sequence` (item ids, oldest first).
+    /// For `categorical_list` and `sequence` (item ids, oldest first). Before `Floats`, so that an empty list reads as one of these.
     Texts(Vec<String>),
+    /// For `dense`.
+    Floats(Vec<f32>),
 }
 
 /// Raw feature values by the feature's name in the schema.

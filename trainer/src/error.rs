@@ -21,6 +21,9 @@ pub enum TrainError {
     /// The data was read, but no model can be learned from it.
     #[error("{0}")]
     TooLittleData(String),
+    /// The threads of the training could not be started.
+    #[error("cannot start threads: {0}")]
+    Threads(String),
     /// A row of a table does not fit the schema.
     #[error("{side} `{id}`: {source}")]
     Features {

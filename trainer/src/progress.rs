@@ -32,8 +32,8 @@ pub struct Report {
 }
 
 /// Hears reports.
-pub trait Progress {
-    /// Called at most some hundred times a stage, from the thread that called the trainer.
+pub trait Progress: Send {
+    /// Called at most some hundred times a stage, always from one thread, though not that of the caller.
     fn report(&mut self, report: &Report);
 }
 
@@ -45,7 +45,7 @@ impl Progress for Silent {
     fn report(&mut self, _: &Report) {}
 }
 
-impl<F: FnMut(&Report)> Progress for F {
+impl<F: FnMut(&Report) + Send> Progress for F {
     fn report(&mut self, report: &Report) {
         self(report);
     }

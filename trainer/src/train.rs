@@ -10,6 +10,7 @@ use pagoda_model::{
 };
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::{
     config::{EvaluateConfig, InvalidConfig, TrainConfig},
@@ -35,13 +36,22 @@ pub struct Trained {
 
 /// Trains on the training part of a data set and evaluates the result on the test part. On an error there is no bundle.
 /// The same data, configuration and number of threads give the same bundle.
+///
+/// All processors are used, each for blocks of its own. The matrix products within a block are candle's, which shares each of them
+/// among `RAYON_NUM_THREADS` threads: a process that trains does best to set that to 1.
 pub fn train(dataset: &Dataset, config: &TrainConfig, progress: &mut dyn Progress) -> Result<Trained, TrainError> {
     config.validate()?;
     let mut clock = Clock::default();
     progress.report(&Report::of(Stage::Read, 0, 1));
     let data = clock.time("read", || Data::read(dataset))?;
     progress.report(&Report::of(Stage::Read, 1, 1));
-    train_data(data, config, clock, progress)
+    threads()?.install(|| train_data(data, config, clock, progress))
+}
+
+/// A thread for each processor, whatever the environment says of rayon's own pool.
+fn threads() -> Result<ThreadPool, TrainError> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    ThreadPoolBuilder::new().num_threads(processors).build().map_err(|e| TrainError::Threads(e.to_string()))
 }
 
 /// Evaluates a model on the test part of a data set. With the configuration of its training, on its data, the figures are those of
@@ -61,7 +71,7 @@ pub fn evaluate(
     split_positives(&mut data.positives, data.schema.interactions.split, config.split.test_share)?;
     let encoded = Encoded::new(&bundle.model().encoder, &data)?;
     let (queries_max, seed) = (config.evaluation.queries_max, config.seed);
-    run(&Evaluation { data: &data, encoded: &encoded, bundle, queries_max, seed }, progress)
+    threads()?.install(|| run(&Evaluation { data: &data, encoded: &encoded, bundle, queries_max, seed }, progress))
 }
 
 /// All of training behind the reading of tables.
