@@ -16,10 +16,17 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Command};
+use pagoda_server::process::with_single_threaded_math;
+use tokio::runtime::Runtime;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    if matches!(command, Command::Demo(_) | Command::Train(_) | Command::Evaluate(_)) {
+        // The trainer gives each processor blocks of its own; products of small matrices shared among threads are slower.
+        with_single_threaded_math();
+    }
+    let result = Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(command)));
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -2,18 +2,18 @@
 
 use std::time::Instant;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::Var;
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
-use pagoda_model::{Side, features::EncodedBatch, two_tower::TwoTower};
+use pagoda_model::{Side, two_tower::TwoTower};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
 use super::{
     Encoded,
     adagrad::{InputGradient, RowAdagrad},
     batches::{Batch, Batcher, ColumnsByItem},
     loss::{LossInput, LossOutput, sampled_softmax},
+    passes::{Pass, backward, forward, joined, outputs},
     sampling::NegativeSampler,
 };
 use crate::{
@@ -134,6 +134,7 @@ impl Order {
 /// One optimiser for the rows, one for the weights.
 struct Stepper {
     rows: RowAdagrad,
+    variables: Vec<Var>,
     weights: AdamW,
     row_rate: f32,
     weight_rate: f64,
@@ -146,7 +147,8 @@ impl Stepper {
             ParamsAdamW { lr: config.tower_learning_rate, weight_decay: config.weight_decay, ..ParamsAdamW::default() };
         Ok(Self {
             rows: RowAdagrad::new(&model.tables),
-            weights: AdamW::new(variables, parameters)?,
+            weights: AdamW::new(variables.clone(), parameters)?,
+            variables,
             row_rate: config.row_learning_rate,
             weight_rate: config.tower_learning_rate,
             temperature: config.temperature,
@@ -155,30 +157,23 @@ impl Stepper {
 
     /// Forward, loss, backward, update; the loss before the update.
     fn step(&mut self, model: &mut TwoTower, batch: &Batch, rate_share: f64, step: u64) -> Result<f32, TrainError> {
-        let inputs = [input(model, Side::User, &batch.users)?, input(model, Side::Item, &batch.items)?];
-        let users = model.towers[0].forward(inputs[0].as_tensor())?;
-        let items = model.towers[1].forward(inputs[1].as_tensor())?;
+        let users = forward(model, Side::User, &batch.users)?;
+        let items = forward(model, Side::Item, &batch.items)?;
         let output = self.loss(&users, &items, batch, step)?;
-        let loss = output.loss;
-        let gradients = surrogate(&users, &items, output)?.backward()?;
+        let users = backward(&users, &output.d_users, &self.variables)?;
+        let items = backward(&items, &output.d_items, &self.variables)?;
         self.weights.set_learning_rate(self.weight_rate * rate_share);
-        self.weights.step(&gradients)?;
-        let of_input = |side: Side| match gradients.get(inputs[side.index()].as_tensor()) {
-            Some(gradient) => gradient.flatten_all()?.to_vec1::<f32>(),
-            None => candle_core::bail!("the {side} tower's input has no gradient"),
-        };
-        let values = [of_input(Side::User)?, of_input(Side::Item)?];
+        self.weights.step(&joined(users.weights, items.weights, &self.variables)?)?;
         let gradients = [
-            InputGradient { side: Side::User, batch: &batch.users, values: &values[0] },
-            InputGradient { side: Side::Item, batch: &batch.items, values: &values[1] },
+            InputGradient { side: Side::User, batch: &batch.users, values: &users.input },
+            InputGradient { side: Side::Item, batch: &batch.items, values: &items.input },
         ];
         self.rows.step(&mut model.tables, &model.layout, &gradients, self.row_rate * rate_share as f32);
-        Ok(loss)
+        Ok(output.loss)
     }
 
-    fn loss(&self, users: &Tensor, items: &Tensor, batch: &Batch, step: u64) -> Result<LossOutput, TrainError> {
-        let (users, dim) = (users.flatten_all()?.to_vec1()?, users.dim(1)?);
-        let items: Vec<f32> = items.flatten_all()?.to_vec1()?;
+    fn loss(&self, users: &[Pass], items: &[Pass], batch: &Batch, step: u64) -> Result<LossOutput, TrainError> {
+        let (users, items, dim) = (outputs(users)?, outputs(items)?, users[0].output.dim(1)?);
         let output = sampled_softmax(&LossInput {
             users: &users,
             items: &items,
@@ -198,25 +193,6 @@ impl Stepper {
 /// The largest size of a component; NaN if there is one.
 fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |max: f32, v| if v.is_nan() || max.is_nan() { f32::NAN } else { max.max(v.abs()) })
-}
-
-/// sum(U dU) + sum(V dV): its gradient with respect to the towers is that of the loss, see the loss module.
-fn surrogate(users: &Tensor, items: &Tensor, output: LossOutput) -> candle_core::Result<Tensor> {
-    let d_users = Tensor::from_vec(output.d_users, users.shape(), &Device::Cpu)?;
-    let d_items = Tensor::from_vec(output.d_items, items.shape(), &Device::Cpu)?;
-    (users * d_users)?.sum_all()? + (items * d_items)?.sum_all()?
-}
-
-/// The input matrix `[batch, input_dim]` as a variable, gathered by all threads.
-fn input(model: &TwoTower, side: Side, batch: &EncodedBatch) -> candle_core::Result<Var> {
-    const ROWS: usize = 64;
-    let width = model.layout.input_dim(side);
-    let mut values = vec![0.0; batch.len() * width];
-    values.par_chunks_mut(ROWS * width).enumerate().for_each(|(chunk, out)| {
-        let first = chunk * ROWS;
-        model.layout.gather(&model.tables, side, batch, first..first + out.len() / width, out);
-    });
-    Var::from_vec(values, (batch.len(), width), &Device::Cpu)
 }
 
 struct Record {

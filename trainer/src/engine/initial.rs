@@ -40,7 +40,6 @@ fn table(spec: &TableSpec, rng: &mut ChaCha8Rng) -> Table {
     Table { spec: spec.clone(), values }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one private step, called twice")]
 fn initial_tower(
     layout: &Layout,
     side: Side,

@@ -144,7 +144,9 @@ mod tests {
         let (users, items, log_q) = (floats(batch * DIM), floats(candidates * DIM), floats(candidates));
         let weights = floats(batch).into_iter().map(|w| w + 1.0).collect();
         let hits = (0..batch)
-            .map(|i| (0..candidates as u32).filter(|&j| j as usize != i && (j * 7 + i as u32) % 11 == 0).collect())
+            .map(|i| {
+                (0..candidates as u32).filter(|&j| j as usize != i && (j * 7 + i as u32).is_multiple_of(11)).collect()
+            })
             .collect();
         Case { users, items, weights, log_q, hits }
     }

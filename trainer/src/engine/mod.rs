@@ -7,6 +7,7 @@ mod exponential;
 mod fit;
 mod initial;
 mod loss;
+mod passes;
 mod sampling;
 
 pub(crate) use encoded::{Encoded, UserExample};
