@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Side,
-    features::{Column, EncodedBatch, Encoder, Encoding},
+    features::{Column, Encoder, Encoding},
     schema::Schema,
 };
 
@@ -119,20 +119,10 @@ impl Layout {
     pub fn input_dim(&self, side: Side) -> usize {
         self.inputs(side).last().map_or(0, |input| input.range().end)
     }
-
-    /// Writes entities `range` of a batch as rows of the input matrix: `out` is `[range.len(), input_dim]`.
-    pub fn gather(&self, tables: &[Table], side: Side, batch: &EncodedBatch, range: Range<usize>, out: &mut [f32]) {
-        let width = self.input_dim(side);
-        debug_assert_eq!(out.len(), range.len() * width);
-        for (input, column) in self.inputs(side).iter().zip(batch.columns()) {
-            for (i, row) in range.clone().zip(out.chunks_exact_mut(width.max(1))) {
-                gather_one(tables, input, column, i, &mut row[input.range()]);
-            }
-        }
-    }
 }
 
-fn gather_one(tables: &[Table], input: &Input, column: &Column, i: usize, out: &mut [f32]) {
+/// Writes entity `i`'s numbers of one feature.
+pub(crate) fn gather_one(tables: &[Table], input: &Input, column: &Column, i: usize, out: &mut [f32]) {
     match (input, column) {
         (Input::Pooled { table, dim, .. }, Column::Bags { .. }) => {
             mean_rows(&tables[*table].values, *dim, column.bag(i), out)

@@ -1,12 +1,14 @@
 //! [`TwoTower`]: encoder, tables and both towers together; what the trainer trains and a bundle holds.
 
+use std::ops::Range;
+
 use candle_core::{Device, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Side,
     features::{EncodedBatch, Encoder},
-    tables::{DIM_LIMIT, FeatureDims, Layout, Table},
+    tables::{DIM_LIMIT, FeatureDims, Layout, Table, gather_one},
     tower::{Activation, Tower, TowerShape},
 };
 
@@ -71,9 +73,19 @@ pub struct TwoTower {
 impl TwoTower {
     /// The input matrix of a batch: `[batch, input_dim]`.
     pub fn gather(&self, side: Side, batch: &EncodedBatch) -> Vec<f32> {
-        let mut input = vec![0.0; batch.len() * self.layout.input_dim(side)];
-        self.layout.gather(&self.tables, side, batch, 0..batch.len(), &mut input);
-        input
+        self.gather_rows(side, batch, 0..batch.len())
+    }
+
+    /// Rows `range` of the input matrix of a batch: `[range.len(), input_dim]`.
+    pub fn gather_rows(&self, side: Side, batch: &EncodedBatch, range: Range<usize>) -> Vec<f32> {
+        let width = self.layout.input_dim(side);
+        let mut rows = vec![0.0; range.len() * width];
+        for (input, column) in self.layout.inputs(side).iter().zip(batch.columns()) {
+            for (i, row) in range.clone().zip(rows.chunks_exact_mut(width.max(1))) {
+                gather_one(&self.tables, input, column, i, &mut row[input.range()]);
+            }
+        }
+        rows
     }
 
     /// The tower's output for a batch: `[batch, embedding_dim]`, rows of norm 1.

@@ -108,8 +108,7 @@ impl ModelBundle {
             }
             let found = self.embed(*side, std::slice::from_ref(entity))?;
             let cosine = found[0].dot(embedding);
-            // Not `<`: a NaN is refused as well.
-            if !(cosine > GOLDEN_COSINE) {
+            if cosine.is_nan() || cosine <= GOLDEN_COSINE {
                 let id = entity.id.clone();
                 return Err(BundleError::Golden { index, side: *side, id, cosine, limit: GOLDEN_COSINE });
             }
