@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use tokio::{
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     time::{Instant, sleep, timeout},
 };
 
@@ -42,6 +42,8 @@ pub(crate) struct Processes {
 struct Service {
     name: &'static str,
     child: Child,
+    /// Held apart from the child, since waiting for a child closes the standard input that it still has.
+    stdin: Option<ChildStdin>,
 }
 
 #[derive(Deserialize)]
@@ -92,7 +94,7 @@ impl Processes {
     /// Closes the children's standard input, the towers' first, and waits until all have drained and left.
     pub(crate) async fn stop(mut self) -> Result<()> {
         while let Some(mut service) = self.services.pop() {
-            drop(service.child.stdin.take());
+            drop(service.stdin.take());
             match timeout(STOP_TIMEOUT, service.child.wait()).await {
                 Ok(Ok(status)) if status.success() => {}
                 Ok(Ok(status)) => bail!("{} left with {status}", service.name),
@@ -125,8 +127,9 @@ async fn launch(
     }
     // A Ctrl-C reaches the whole terminal group; a group of their own lets this process drain them in order.
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log_of(plan, name)?).process_group(0).kill_on_drop(true);
-    let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-    services.push(Service { name, child });
+    let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+    let stdin = child.stdin.take();
+    services.push(Service { name, child, stdin });
     let child = &mut services.last_mut().expect("it was just pushed").child;
     announced(name, child, &announce).await
 }
