@@ -47,7 +47,8 @@ async fn accept(listener: TcpListener, handle: PrometheusHandle) {
 
 async fn answer(mut stream: TcpStream, handle: &PrometheusHandle) -> io::Result<()> {
     let mut head = [0; 1024];
-    stream.read(&mut head).await?;
+    // Whatever is asked, and however much of it has arrived: the answer is the same.
+    let _asked = stream.read(&mut head).await?;
     let body = handle.render();
     let length = body.len();
     let head = format!(

@@ -40,14 +40,14 @@ fn files(version: ModelVersion) -> BTreeMap<String, Vec<u8>> {
     let golden = json!([{ "side": "item", "entity": entity("image", "i", [3.0, 4.0]), "embedding": [0.6, 0.8] }]);
     let users = json!([entity("taste", "u1", [1.0, 0.0]), entity("taste", "u2", [0.0, 1.0])]);
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::from([
-        ("model.safetensors".into(), tensors().into()),
+        ("model.safetensors".into(), tensors()),
         ("schema.toml".into(), SCHEMA.into()),
         ("vocabularies.json".into(), r#"{"user":{},"item":{}}"#.into()),
         ("metrics.json".into(), "{}".into()),
         ("golden.json".into(), golden.to_string().into_bytes()),
         ("sample_users.json".into(), users.to_string().into_bytes()),
     ]);
-    files.insert("manifest.json".into(), manifest(version, &files).into());
+    files.insert("manifest.json".into(), manifest(version, &files));
     files
 }
 
