@@ -108,7 +108,7 @@ impl Rpcs for IndexService {
     }
 
     async fn upsert(&self, request: Request<proto::UpsertRequest>) -> Result<Response<proto::UpsertResponse>, Status> {
-        let write = wire::upsert_request(request.into_inner())?;
+        let write = wire::upsert_request(request.into_inner(), &self.current.load())?;
         let lsn = self.committer.write(write).await?.0;
         Ok(Response::new(proto::UpsertResponse { lsn }))
     }

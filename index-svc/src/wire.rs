@@ -72,10 +72,13 @@ pub(crate) fn search_request(request: proto::SearchRequest, k_limit: usize) -> R
     wrong.finish(query)
 }
 
-pub(crate) fn upsert_request(request: proto::UpsertRequest) -> Result<Write, IndexError> {
+/// Where the snapshot holds the space, the dimension is checked with everything else; where it does not, whoever commits says so.
+pub(crate) fn upsert_request(request: proto::UpsertRequest, snapshot: &Snapshot) -> Result<Write, IndexError> {
     let mut wrong = Violations::default();
     let model = model(&mut wrong, "model_version", request.model_version);
-    let items = items(&mut wrong, "items", request.items, None);
+    let held = model.as_ref().and_then(|model| snapshot.space(model.space).ok());
+    let dim = held.map(|held| held.generation().manifest.embedding_dim);
+    let items = items(&mut wrong, "items", request.items, dim);
     note_duplicates(&mut wrong, "items", "item_id", &items);
     wrong.finish(model.map(|model| Write::Upsert { model, items: items.into_iter().map(|(_, item)| item).collect() }))
 }
@@ -384,7 +387,7 @@ mod tests {
             "items[5].embedding.values[1]",
             "items[3].item_id",
         ];
-        assert_eq!(paths(upsert_request(request)), expected);
+        assert_eq!(paths(upsert_request(request, &Snapshot::default())), expected);
     }
 
     #[test]

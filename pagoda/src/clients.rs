@@ -52,11 +52,12 @@ pub(crate) async fn channel(name: &str, address: SocketAddr) -> Result<Channel> 
         .with_context(|| format!("{name} does not answer at {address}; is `pagoda up` still running?"))
 }
 
-/// A refusal in words: its code, its message and every field at fault.
+/// A refusal in words: its code and every field at fault, else its message.
 pub(crate) fn refusal(status: &Status) -> anyhow::Error {
-    let mut text = format!("{:?}: {}", status.code(), status.message());
-    for violation in status.get_details_bad_request().into_iter().flat_map(|b| b.field_violations) {
-        text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+    let faults = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    if faults.is_empty() {
+        return anyhow!("{:?}: {}", status.code(), status.message());
     }
-    anyhow!(text)
+    let lines: Vec<String> = faults.into_iter().map(|v| format!("\n  {}: {}", v.field, v.description)).collect();
+    anyhow!("{:?}:{}", status.code(), lines.concat())
 }
