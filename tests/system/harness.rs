@@ -10,7 +10,7 @@ use std::{
 };
 
 use pagoda_proto::{
-    index::v1::index_service_client::IndexServiceClient, item::v1::item_tower_service_client::ItemTowerServiceClient,
+    item::v1::item_tower_service_client::ItemTowerServiceClient,
     recall::v1::recall_service_client::RecallServiceClient,
     user::v1::user_tower_service_client::UserTowerServiceClient,
 };
@@ -124,7 +124,6 @@ pub(crate) struct Up {
     log: PathBuf,
     pub(crate) user_tower: SocketAddr,
     pub(crate) item_tower: SocketAddr,
-    pub(crate) index: SocketAddr,
 }
 
 impl Up {
@@ -136,13 +135,7 @@ impl Up {
         let child = command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         let found: Value = poll("pagoda up", || serde_json::from_slice(&fs::read(&addresses).ok()?).ok());
         let address = |name: &str| found[name].as_str().unwrap().parse().unwrap();
-        Self {
-            child,
-            log,
-            user_tower: address("user_tower"),
-            item_tower: address("item_tower"),
-            index: address("index"),
-        }
+        Self { child, log, user_tower: address("user_tower"), item_tower: address("item_tower") }
     }
 
     pub(crate) async fn recall(&self) -> RecallServiceClient<Channel> {
@@ -155,10 +148,6 @@ impl Up {
 
     pub(crate) async fn items(&self) -> ItemTowerServiceClient<Channel> {
         ItemTowerServiceClient::new(channel(self.item_tower).await)
-    }
-
-    pub(crate) async fn index(&self) -> IndexServiceClient<Channel> {
-        IndexServiceClient::new(channel(self.index).await)
     }
 
     /// Stops as Ctrl-C does; all must drain, leave well, and have logged no warning and no error.

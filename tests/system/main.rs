@@ -2,6 +2,8 @@
 //!
 //! The programs are those beside this test in the target directory: `cargo build --workspace --bins` makes them.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 mod harness;
 
 mod bad_input;
