@@ -53,7 +53,7 @@ unused: ## Dependencies that are declared and not used
 	cargo machete --skip-target-dir
 
 doc-links: ## Broken links in the documentation
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --quiet
 
 proto-lint: ## The contract in proto/ against buf's rules
 	$(VENV)/bin/buf lint proto
