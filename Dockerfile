@@ -8,7 +8,7 @@ ARG RUST_IMAGE=rust:1-bookworm
 
 FROM ${RUST_IMAGE} AS builder
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends cmake g++ libopenblas-dev mold \
+    && apt-get install -y --no-install-recommends cmake g++ libopenblas-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
