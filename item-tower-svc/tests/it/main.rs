@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../model/fixtures/hand_written_bundle.rs"]
 mod bundle;
 mod calls;
 mod index;

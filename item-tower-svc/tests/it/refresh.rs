@@ -163,11 +163,7 @@ async fn a_damaged_newest_model_is_not_replaced_by_an_older_one() {
     let version = bundle::version(2);
     let mut files = bundle::files(version);
     files.insert("golden.json".into(), "[]".into());
-    service
-        .registry
-        .publish(pagoda_registry::Kind::Model, &version.to_string(), serde_json::json!({}), files)
-        .await
-        .unwrap();
+    service.register_files(version, files).await;
     let status = service.start_refresh(Full, 0).await.unwrap_err();
     let reason = reason_of(&status).unwrap().0;
     assert_eq!((status.code(), reason.as_str()), (Code::FailedPrecondition, "MODEL_REFUSED"));

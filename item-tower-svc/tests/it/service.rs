@@ -64,8 +64,12 @@ impl Service {
     }
 
     pub(crate) async fn register(&self, version: ModelVersion) {
-        let label = version.to_string();
-        self.registry.publish(Kind::Model, &label, json!({}), bundle::files(version)).await.unwrap();
+        self.register_files(version, bundle::files(version)).await;
+    }
+
+    pub(crate) async fn register_files(&self, version: ModelVersion, files: BTreeMap<String, Vec<u8>>) {
+        let files = files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
+        self.registry.publish(Kind::Model, &version.to_string(), json!({}), files).await.unwrap();
     }
 
     /// Publishes a catalog of rows such as `a,1|0`; returns its version.

@@ -1,6 +1,5 @@
 //! Which model answers while models and generations come and go.
 
-use bytes::Bytes;
 use pagoda_proto::{recall::v1::RecallResponse, user::v1::EmbedUsersRequest};
 use pagoda_server::status::reason_of;
 use tonic::Code;
@@ -92,7 +91,7 @@ async fn only_the_newest_two_are_held() {
 async fn a_broken_bundle_is_passed_over() {
     let service = Service::ready().await;
     let mut files = bundle::files(bundle::version(2));
-    files.insert("schema.toml".into(), Bytes::from_static(b"[user]"));
+    files.insert("schema.toml".into(), b"[user]".to_vec());
     service.register_files(bundle::version(2), files).await;
     service.register(bundle::version(3)).await;
     let expected = [3, 1].map(|space| bundle::version(space).space.to_string());

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use pagoda_commit_log::Store;
 use pagoda_model::{Entity, FeatureValue, ModelVersion, Schema};
 use pagoda_proto::{
@@ -77,7 +76,8 @@ impl Service {
         self.register_files(version, bundle::files(version)).await;
     }
 
-    pub(crate) async fn register_files(&self, version: ModelVersion, files: BTreeMap<String, Bytes>) {
+    pub(crate) async fn register_files(&self, version: ModelVersion, files: BTreeMap<String, Vec<u8>>) {
+        let files = files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
         self.registry.publish(Kind::Model, &version.to_string(), json!({}), files).await.unwrap();
     }
 
