@@ -34,6 +34,8 @@ def main() -> int:
     args = parser.parse_args()
     folders = [ROOT / "k8s/base", *sorted(path.parent for path in (ROOT / "k8s/overlays").glob("*/kustomization.yaml"))]
     faults = [f"{folder.relative_to(ROOT)}: {fault}" for folder in folders for fault in check_folder(folder, args.binaries)]
+    members = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["members"]
+    faults += image_context_faults(members, (ROOT / ".dockerignore").read_text())
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     if not args.binaries:
@@ -53,6 +55,12 @@ def check_folder(folder: pathlib.Path, binaries: pathlib.Path | None) -> list[st
     if folder.parent.name == "overlays":
         faults += durability_faults(manifests)
     return faults + (config_key_faults(manifests, binaries) if binaries else [])
+
+
+def image_context_faults(members: list[str], dockerignore: str) -> list[str]:
+    """Crates that the image's build would not find."""
+    let_through = {line.removeprefix("!") for line in dockerignore.splitlines() if line.startswith("!")}
+    return [f".dockerignore: the workspace member {member} is not let through" for member in members if member not in let_through]
 
 
 def schema_faults(text: str) -> list[str]:

@@ -102,6 +102,10 @@ class Damaged(unittest.TestCase):
     def test_root(self):
         self.expect("expected runAsNonRoot", "StatefulSet", "index-svc", lambda d: pod(d)["securityContext"].update(runAsNonRoot=False))
 
+    def test_crate_that_the_image_lacks(self):
+        self.assertEqual(len(check.image_context_faults(["ann", "bench"], "*\n!ann\n")), 1)
+        self.assertEqual(check.image_context_faults(["ann"], "*\n!ann\n"), [])
+
 
 if __name__ == "__main__":
     unittest.main()

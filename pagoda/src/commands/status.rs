@@ -64,9 +64,7 @@ impl Seen {
         if let Some(refresh) = &self.last_refresh {
             say(format_args!("last refresh   {} ({:?})", refresh.refresh_id, refresh.state()));
         }
-        if !self.index.spaces.is_empty() {
-            say(spaces_table(&self.index.spaces));
-        }
+        self.index.spaces.iter().for_each(say_space);
     }
 
     fn as_json(&self, addresses: &Addresses) -> Value {
@@ -91,20 +89,15 @@ async fn health_of(channel: Channel) -> String {
     }
 }
 
-fn spaces_table(spaces: &[SpaceStatus]) -> comfy_table::Table {
-    let rows = spaces.iter().map(|space| {
-        let report = space.report.unwrap_or_default();
-        vec![
-            space.model_version.as_ref().map_or_else(String::new, version),
-            space.generation_id.clone(),
-            count(space.base_count),
-            count(space.delta_count),
-            kind_name(&report).into(),
-            format!("{:.3}", report.ann_recall_at_100),
-        ]
-    });
-    let header = ["model", "generation", "base items", "delta items", "kind", "ann recall@100"];
-    table(&header, &[2, 3, 5], rows.collect())
+/// A block of lines rather than a row of a table, which would be wider than a terminal.
+fn say_space(space: &SpaceStatus) {
+    let report = space.report.unwrap_or_default();
+    let (base, delta) = (count(space.base_count), count(space.delta_count));
+    say(format_args!("\nspace          {}", space.model_version.as_ref().map_or_else(String::new, version)));
+    say(format_args!("generation     {}", space.generation_id));
+    say(format_args!("items          {base} in the base, {delta} in the delta"));
+    say(format_args!("index kind     {}", kind_name(&report)));
+    say(format_args!("ann recall     {:.3} at 100", report.ann_recall_at_100));
 }
 
 fn space_as_json(space: &SpaceStatus) -> Value {
