@@ -22,8 +22,58 @@ pub struct Architecture {
     pub hidden: Vec<usize>,
     /// What follows each hidden layer.
     pub activation: Activation,
+    /// Whether a hidden layer that is as wide as the one before adds its input to its output.
+    #[serde(default)]
+    pub residual: bool,
+    /// How many DCN-v2 cross layers stand before the hidden layers.
+    #[serde(default)]
+    pub cross_layers: usize,
+    /// Whether features are scaled by a learned gate (SENet).
+    #[serde(default)]
+    pub feature_gate: bool,
+    /// How a history becomes one vector.
+    #[serde(default)]
+    pub history: HistoryArchitecture,
+    /// The names of the objectives, each of which has `embedding_dim / objectives` of the embedding; none: one without a name.
+    #[serde(default)]
+    pub objectives: Vec<String>,
     /// The dimensions of features.
     pub dims: FeatureDims,
+}
+
+/// How a history becomes one vector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryArchitecture {
+    /// The way.
+    pub pooling: HistoryPooling,
+    /// Heads of all but the mean.
+    pub heads: usize,
+    /// Blocks of the transformer.
+    pub blocks: usize,
+    /// The width of the transformer's feed-forward layers.
+    pub feed_forward: usize,
+}
+
+/// The ways in which a history becomes one vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryPooling {
+    /// The mean of the rows.
+    #[default]
+    Mean,
+    /// By head, a mean with learned weights by lag.
+    Recency,
+    /// Causal attention of the newest item to all.
+    Attention,
+    /// A causal transformer (Kang and McAuley, SASRec, ICDM 2018).
+    Transformer,
+}
+
+impl Default for HistoryArchitecture {
+    fn default() -> Self {
+        Self { pooling: HistoryPooling::Mean, heads: 2, blocks: 1, feed_forward: 256 }
+    }
 }
 
 impl Architecture {

@@ -15,7 +15,9 @@ mod tests;
 mod train;
 
 pub use config::{
-    EvaluateConfig, EvaluationConfig, InvalidConfig, SplitConfig, TrainConfig, TrainingConfig, VocabularyConfig,
+    Baseline, CheckpointConfig, EvaluateConfig, EvaluationConfig, Examples, InvalidConfig, LogQ, LossConfig, LossKind,
+    NegativesConfig, ObjectiveConfig, Preset, RowOptimizer, SplitConfig, TrainConfig, TrainingConfig, UnknownPreset,
+    VocabularyConfig,
 };
 pub use error::TrainError;
 pub use progress::{Progress, Report, Silent, Stage};

@@ -53,7 +53,10 @@ fn world(split: &str) -> Data {
 }
 
 fn config() -> TrainConfig {
-    TrainConfig::from_toml("[training]\nepochs = 10\nbatch_size = 256\nuniform_negatives = 128\n[model.dims]\nid = 16\n[model]\nembedding_dim = 16\nhidden = [16]").unwrap()
+    TrainConfig::from_toml(
+        "[training]\nepochs = 10\nbatch_size = 256\n[model.dims]\nid = 16\n[model]\nembedding_dim = 16\nhidden = [16]",
+    )
+    .unwrap()
 }
 
 fn trained(split: &str, config: &TrainConfig) -> Trained {

@@ -91,7 +91,14 @@ pub(crate) fn train_data(
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
     let (mut model, variables) = initial_model(encoder, &config.model, &mut rng)?;
     let timelines = Timelines::new(&data.positives, data.users.len(), |p| !p.test);
-    let task = FitTask { data: &data, encoded: &encoded, timelines: &timelines, config: &config.training };
+    let task = FitTask {
+        data: &data,
+        encoded: &encoded,
+        timelines: &timelines,
+        config: &config.training,
+        uniform_negatives: config.training.batch_size / 2,
+        temperature: config.loss.temperature,
+    };
     let fitted = clock.time("train", || fit(&mut model, variables, &task, &mut rng, progress))?;
 
     let sample_items = data.catalog.iter().take(SAMPLE_USERS_LIMIT).cloned().collect();

@@ -8,6 +8,7 @@ use crate::{
     features::{Encoder, VocabularyBuilder, VocabularyLimits},
     tables::{FeatureDims, Layout, Table},
     tower::{Activation, Tower},
+    two_tower::HistoryArchitecture,
 };
 
 const SCHEMA: &str = r#"
@@ -26,7 +27,17 @@ feature = [
 fn architecture() -> Architecture {
     let dims =
         FeatureDims { id: 4, categorical: 2, categorical_list: 2, bucket: 2, text: 3, features: BTreeMap::new() };
-    Architecture { embedding_dim: 4, hidden: vec![5], activation: Activation::Gelu, dims }
+    Architecture {
+        embedding_dim: 4,
+        hidden: vec![5],
+        activation: Activation::Gelu,
+        residual: false,
+        cross_layers: 0,
+        feature_gate: false,
+        history: HistoryArchitecture::default(),
+        objectives: Vec::new(),
+        dims,
+    }
 }
 
 fn items() -> Vec<Entity> {

@@ -46,7 +46,7 @@ pub(crate) fn fit(
     let examples: Vec<Position> = task.examples();
     let plan = Plan::new(examples.len(), task.config);
     let mut batcher = task.batcher(plan.batch);
-    let mut steps = Stepper::new(model, variables, task.config)?;
+    let mut steps = Stepper::new(model, variables, task.config, task.temperature)?;
     let mut record = Record::new(plan.steps);
     let mut order = Order::new(examples);
     for step in 0..plan.steps {
@@ -66,6 +66,8 @@ pub(crate) struct FitTask<'a> {
     /// Training positives only.
     pub(crate) timelines: &'a Timelines,
     pub(crate) config: &'a TrainingConfig,
+    pub(crate) uniform_negatives: usize,
+    pub(crate) temperature: f32,
 }
 
 impl<'a> FitTask<'a> {
@@ -82,7 +84,7 @@ impl<'a> FitTask<'a> {
         Batcher {
             encoded: self.encoded,
             timelines: self.timelines,
-            sampler: NegativeSampler::new(&counts, eligible, batch, self.config.uniform_negatives),
+            sampler: NegativeSampler::new(&counts, eligible, batch, self.uniform_negatives),
             split: self.data.schema.interactions.split,
             config: self.config,
             columns: ColumnsByItem::new(self.data.catalog.len()),
@@ -142,7 +144,12 @@ struct Stepper {
 }
 
 impl Stepper {
-    fn new(model: &TwoTower, variables: Vec<Var>, config: &TrainingConfig) -> candle_core::Result<Self> {
+    fn new(
+        model: &TwoTower,
+        variables: Vec<Var>,
+        config: &TrainingConfig,
+        temperature: f32,
+    ) -> candle_core::Result<Self> {
         let parameters =
             ParamsAdamW { lr: config.tower_learning_rate, weight_decay: config.weight_decay, ..ParamsAdamW::default() };
         Ok(Self {
@@ -151,7 +158,7 @@ impl Stepper {
             variables,
             row_rate: config.row_learning_rate,
             weight_rate: config.tower_learning_rate,
-            temperature: config.temperature,
+            temperature,
         })
     }
 
