@@ -26,8 +26,11 @@ async fn a_full_refresh_publishes_the_whole_catalog() {
     assert_eq!(held.items["a"], [0.6, 0.8]);
     assert_eq!(held.items.len(), 3);
     assert_eq!((held.headers[0].covers_lsn, held.headers[0].item_count, held.headers[0].embedding_dim), (41, 3, 2));
-    let queries: Vec<_> = held.headers[0].sample_queries.iter().map(|q| q.values.clone()).collect();
-    assert_eq!(queries, [[1.0, 0.0], [0.0, 1.0]], "the model's sample users");
+    let queries: Vec<f32> = held.headers[0].sample_queries.iter().flat_map(|q| q.values.clone()).collect();
+    // The model's sample users are (1, 0) and (0, 1); its user tower adds (0, 0.5) and normalises.
+    let expected = [2.0 / 5f32.sqrt(), 1.0 / 5f32.sqrt(), 0.0, 1.0];
+    assert_eq!(queries.len(), expected.len());
+    assert!(queries.iter().zip(expected).all(|(q, e)| (q - e).abs() < 1e-6), "{queries:?}");
     let request = proto::GetRefreshRequest { refresh_id: started.refresh_id };
     assert_eq!(service.client.get_refresh(request).await.unwrap().into_inner().refresh.as_ref(), Some(end));
 }
