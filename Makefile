@@ -12,7 +12,7 @@ export PAGODA_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo build test check fmt install-build install-test binaries \
+.PHONY: help demo build test check fmt bench-train bench-tests install-build install-test binaries \
 	fmt-check clippy arrows unused doc-links proto-lint manifests dockerfile doctest nextest
 
 help: ## Show this help
@@ -24,12 +24,18 @@ demo: build ## Install what is missing, build, run the whole system on generated
 build: install-build ## Install what is missing, build the programs into target/release
 	cargo build --release --locked $(BINARIES:%=-p %)
 
-test: install-test fmt-check clippy arrows unused doc-links proto-lint dockerfile doctest binaries manifests nextest ## Install what is missing, run every check and test
+test: install-test fmt-check clippy arrows unused doc-links proto-lint dockerfile doctest binaries manifests bench-tests nextest ## Install what is missing, run every check and test
 
 check: install-build fmt-check clippy ## The fast checks alone: format and lints
 
 fmt: ## Format the Rust code
 	cargo fmt --all
+
+bench-train: install-build ## Pagoda's training step beside PyTorch's on this machine (a quarter of an hour); ARGS="--quick" for one, "--large" for 10M items
+	@scripts/install-deps test
+	cargo build --release --locked -p pagoda
+	$(if $(PAGODA_BENCH_PYTHON),,python3 bench/install_torch.py $(CACHE)/bench-venv)
+	python3 bench/train.py --pagoda $(TARGET_DIR)/release/pagoda --python $(or $(PAGODA_BENCH_PYTHON),$(CACHE)/bench-venv/bin/python) $(ARGS)
 
 # ---- what the targets above are made of -------------------------------------------------------------------------------
 
@@ -68,6 +74,9 @@ binaries:
 manifests: ## The Kubernetes manifests: build, schema, cross references, config
 	PATH="$(VENV)/bin:$(PATH)" $(VENV)/bin/python scripts/check_manifests.py --binaries $(TARGET_DIR)/debug
 	PATH="$(VENV)/bin:$(PATH)" $(VENV)/bin/python -m unittest -q scripts/test_check_manifests.py
+
+bench-tests: ## The benchmarks' own arithmetic
+	python3 -m unittest -q bench/test_train.py
 
 doctest:
 	cargo test --locked --workspace --doc --quiet

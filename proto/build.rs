@@ -1,10 +1,11 @@
 //! Compiles the proto files without protoc, keeping the descriptor set for server reflection.
 use std::{env, fs, path::PathBuf};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "pagoda/feature/v1/feature.proto",
     "pagoda/index/v1/index.proto",
     "pagoda/item/v1/item.proto",
+    "pagoda/ranking/v1/ranking.proto",
     "pagoda/recall/v1/recall.proto",
     "pagoda/user/v1/user.proto",
 ];

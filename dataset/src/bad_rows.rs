@@ -113,7 +113,7 @@ impl<'a> RowCounter<'a> {
 }
 
 /// At most 60 characters of a text found in a table, as it is shown in a message.
-pub(crate) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let mut short: String = text.chars().take(60).flat_map(char::escape_debug).collect();
     if text.chars().nth(60).is_some() {
         short.push('…');

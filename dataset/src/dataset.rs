@@ -1,6 +1,7 @@
 //! A data directory: `schema.toml` and the three tables.
 
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -11,7 +12,7 @@ use crate::{
     bad_rows::Limits,
     entities::{self, EntityTable},
     error::DatasetError,
-    interactions::{self, Interactions},
+    interactions::{self, Interaction, Interactions, LogIds},
     source::{EXTENSIONS, Source},
 };
 
@@ -77,16 +78,33 @@ impl Dataset {
         if table.entities.is_empty() { Err(no_rows(&self.items)) } else { Ok(table) }
     }
 
-    /// The log; at least one interaction.
+    /// The log in memory; at least one interaction.
     pub fn read_interactions(&self, limits: &Limits) -> Result<Interactions, DatasetError> {
-        let catalog = entities::read_ids(&Source::file(&self.items)?, &self.schema.item, limits)?;
         let source = Source::file(&self.interactions)?;
+        let catalog = self.item_ids(limits)?;
         let log = interactions::read_source(&source, &self.schema.interactions, Some(&catalog), limits)?;
         if log.rows.is_empty() { Err(no_rows(&self.interactions)) } else { Ok(log) }
     }
 
+    /// The log row by row, in the order of its file and with its repetitions; at least one interaction. No row is kept in
+    /// memory. That a log has too many bad rows shows only at its end, unless [`Limits::bad_rows_max`] is set.
+    pub fn visit_interactions(
+        &self,
+        limits: &Limits,
+        visit: &mut dyn FnMut(Interaction) -> Result<(), DatasetError>,
+    ) -> Result<LogIds, DatasetError> {
+        let source = Source::file(&self.interactions)?;
+        let catalog = self.item_ids(limits)?;
+        let ids = interactions::visit_source(&source, &self.schema.interactions, Some(&catalog), limits, visit)?;
+        if ids.rows == 0 { Err(no_rows(&self.interactions)) } else { Ok(ids) }
+    }
+
+    fn item_ids(&self, limits: &Limits) -> Result<HashSet<String>, DatasetError> {
+        entities::read_ids(&Source::file(&self.items)?, &self.schema.item, limits)
+    }
+
     fn users_of_the_log(&self, limits: &Limits) -> Result<EntityTable, DatasetError> {
-        let users = self.read_interactions(limits)?.users;
+        let users = self.visit_interactions(limits, &mut |_| Ok(()))?.users;
         let entities: Vec<Entity> = users.into_iter().map(|id| Entity { id: id.into(), ..Entity::default() }).collect();
         Ok(EntityTable { titles: vec![None; entities.len()], entities, ..EntityTable::default() })
     }

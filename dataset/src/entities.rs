@@ -87,7 +87,7 @@ pub(crate) fn read_ids(
 /// A column's content for a feature's kind; None for the id, which is the entity's own.
 pub(crate) const fn wanted(kind: &FeatureKind) -> Option<Wanted> {
     match kind {
-        FeatureKind::Id => None,
+        FeatureKind::Id { .. } => None,
         FeatureKind::Categorical | FeatureKind::Text { .. } => Some(Wanted::Text),
         FeatureKind::CategoricalList | FeatureKind::Sequence { .. } => Some(Wanted::Texts),
         FeatureKind::Numeric { .. } => Some(Wanted::Number),
@@ -130,7 +130,7 @@ pub(crate) fn read_id(cell: &Cell<'_>, column: &str) -> Result<String, String> {
 
 fn read_value(cell: Cell<'_>, kind: &FeatureKind) -> Result<Option<FeatureValue>, String> {
     Ok(match kind {
-        FeatureKind::Id => None,
+        FeatureKind::Id { .. } => None,
         FeatureKind::Categorical | FeatureKind::Text { .. } => {
             decode::text(&cell)?.map(|t| FeatureValue::Text(t.into_owned()))
         }

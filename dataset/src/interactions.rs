@@ -1,6 +1,8 @@
-//! The log: interactions as numbers into interned ids, in the order of time.
+//! The log: interactions as numbers into interned ids, one by one in the file's order, or all at once in the order of time.
+//!
+//! Reading one by one ([`visit_source`]) keeps the ids and nothing of the rows, so that a log may be larger than memory.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use pagoda_model::{
     ItemId, UserId,
@@ -15,6 +17,9 @@ use crate::{
     interner::Interner,
     source::{Column, Row, Source},
 };
+
+/// Kinds of events are numbered by a byte, and one number says that a row names none.
+const EVENTS_MAX: usize = 255;
 
 /// The rows of the log that are not bad.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,34 +36,92 @@ pub struct Interactions {
     pub bad_rows: BadRows,
 }
 
+/// What a pass over the log leaves: who and what occurred, not the rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogIds {
+    /// The users who occur, in the order of their first row in the file.
+    pub users: Vec<UserId>,
+    /// The items that occur, likewise.
+    pub items: Vec<ItemId>,
+    /// How many rows were visited; repeated ones each time.
+    pub rows: u64,
+    /// The rows left out as bad.
+    pub bad_rows: BadRows,
+}
+
+/// Who receives the interactions of a log, one by one; an error ends the pass.
+pub(crate) type VisitInteraction<'v> = dyn FnMut(Interaction) -> Result<(), DatasetError> + 'v;
+
 /// One interaction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interaction {
-    /// The user's place in [`Interactions::users`].
+    /// The user's place in [`LogIds::users`].
     pub user: u32,
-    /// The item's place in [`Interactions::items`].
+    /// The item's place in [`LogIds::items`].
     pub item: u32,
     /// Seconds since the Unix epoch.
     pub timestamp: i64,
+    /// The event's place in the order of the schema's events, which is theirs by name; the number of events where the row names
+    /// none.
+    pub event: u8,
     /// The event's weight: above 0, a positive; 0, an impression without a click.
     pub weight: f32,
     /// Whether it is kept for testing; false but under [`Split::Given`].
     pub test: bool,
 }
 
-/// Reads the log. An item that is not in `catalog` makes its row a bad one.
+/// Reads the whole log into memory.
 pub(crate) fn read_source(
     source: &Source,
     schema: &InteractionSchema,
     catalog: Option<&HashSet<String>>,
     limits: &Limits,
 ) -> Result<Interactions, DatasetError> {
+    let (mut rows, mut seen, mut duplicates) = (Vec::new(), HashSet::new(), 0);
+    let ids = visit_source(source, schema, catalog, limits, &mut |row: Interaction| {
+        if seen.insert((row.user, row.item, row.timestamp, row.event, row.test)) {
+            rows.push(row);
+        } else {
+            duplicates += 1;
+        }
+        Ok(())
+    })?;
+    rows.sort_by_key(|row| row.timestamp);
+    Ok(Interactions { users: ids.users, items: ids.items, rows, duplicates, bad_rows: ids.bad_rows })
+}
+
+/// Reads the log row by row. An item that is not in `catalog` makes its row a bad one.
+pub(crate) fn visit_source(
+    source: &Source,
+    schema: &InteractionSchema,
+    catalog: Option<&HashSet<String>>,
+    limits: &Limits,
+    visit: &mut VisitInteraction<'_>,
+) -> Result<LogIds, DatasetError> {
+    if schema.events.len() > EVENTS_MAX {
+        let found = schema.events.len();
+        return Err(DatasetError::malformed(
+            &source.name,
+            format!("expected at most {EVENTS_MAX} kinds of events in the schema, found {found}"),
+        ));
+    }
     let columns = columns(schema);
     let mut reader = LogReader::new(schema, catalog, limits.timestamp_max);
     let mut counter = RowCounter::new(&source.name, limits);
-    source.read(&columns, limits, &mut |row| counter.count(row.number, reader.row(row)))?;
+    let mut rows = 0;
+    source.read(&columns, limits, &mut |row| {
+        let number = row.number;
+        match reader.row(row) {
+            Ok(interaction) => {
+                counter.count(number, Ok(()))?;
+                rows += 1;
+                visit(interaction)
+            }
+            Err(fault) => counter.count(number, Err(fault)),
+        }
+    })?;
     let bad_rows = counter.finish()?;
-    Ok(reader.finish(bad_rows))
+    Ok(LogIds { users: reader.users.ids, items: reader.items.ids, rows, bad_rows })
 }
 
 fn columns(schema: &InteractionSchema) -> Vec<Column> {
@@ -77,22 +140,24 @@ struct LogReader<'a> {
     timestamp_max: i64,
     users: Interner<UserId>,
     items: Interner<ItemId>,
-    rows: Vec<Interaction>,
+    /// The places and weights of the schema's events.
+    events: HashMap<&'a str, (u8, f32)>,
 }
 
 impl<'a> LogReader<'a> {
     fn new(schema: &'a InteractionSchema, catalog: Option<&'a HashSet<String>>, timestamp_max: i64) -> Self {
         let (users, items) = (Interner::default(), Interner::default());
-        Self { schema, catalog, timestamp_max, users, items, rows: Vec::new() }
+        let events = (0..).zip(&schema.events).map(|(place, (name, &weight))| (name.as_str(), (place, weight)));
+        Self { schema, catalog, timestamp_max, users, items, events: events.collect() }
     }
 
-    fn row(&mut self, row: Row<'_>) -> Result<(), String> {
+    fn row(&mut self, row: Row<'_>) -> Result<Interaction, String> {
         let cells = row.cells?;
         let [user, item, timestamp, event, split] = cells.as_slice() else { return Err("too few columns".to_owned()) };
         let user = id(user, &self.schema.user)?;
         let item = id(item, &self.schema.item)?;
         let timestamp = decode::timestamp(timestamp, self.timestamp_max).map_err(|e| at(&self.schema.timestamp, &e))?;
-        let weight = self.weight(event)?;
+        let (event, weight) = self.event(event)?;
         let test = self.schema.split == Split::Given && is_test(split)?;
         if self.items.get(&item).is_none() && self.catalog.is_some_and(|catalog| !catalog.contains(&*item)) {
             return Err(at(
@@ -102,33 +167,20 @@ impl<'a> LogReader<'a> {
         }
         let user = self.users.intern(&user, |text| UserId::new(text)).map_err(|e| at(&self.schema.user, &e))?;
         let item = self.items.intern(&item, |text| ItemId::new(text)).map_err(|e| at(&self.schema.item, &e))?;
-        self.rows.push(Interaction { user, item, timestamp, weight, test });
-        Ok(())
+        Ok(Interaction { user, item, timestamp, event, weight, test })
     }
 
-    /// The event's weight; 1 where the table has no such column, or the cell is empty.
-    fn weight(&self, event: &Cell<'_>) -> Result<f32, String> {
+    /// The event's place and weight; 1 where the table has no such column, or the cell is empty.
+    fn event(&self, event: &Cell<'_>) -> Result<(u8, f32), String> {
         let column = &self.schema.event;
-        let Some(event) = decode::text(event).map_err(|e| at(column, &e))? else { return Ok(1.0) };
-        self.schema.events.get(&*event).copied().ok_or_else(|| {
+        let Some(event) = decode::text(event).map_err(|e| at(column, &e))? else {
+            return Ok((self.events.len() as u8, 1.0));
+        };
+        self.events.get(&*event).copied().ok_or_else(|| {
             let known: Vec<&str> = self.schema.events.keys().map(String::as_str).collect();
             at(column, &format!("expected one of {}, found {}", known.join(", "), shown(&event)))
         })
     }
-
-    fn finish(self, bad_rows: BadRows) -> Interactions {
-        let mut rows = self.rows;
-        let read = rows.len();
-        drop_duplicates(&mut rows);
-        let duplicates = (read - rows.len()) as u64;
-        rows.sort_by_key(|row| row.timestamp);
-        Interactions { users: self.users.ids, items: self.items.ids, rows, duplicates, bad_rows }
-    }
-}
-
-fn drop_duplicates(rows: &mut Vec<Interaction>) {
-    let mut seen = HashSet::with_capacity(rows.len());
-    rows.retain(|row| seen.insert((row.user, row.item, row.timestamp, row.weight.to_bits(), row.test)));
 }
 
 fn id<'c>(cell: &Cell<'c>, column: &str) -> Result<std::borrow::Cow<'c, str>, String> {

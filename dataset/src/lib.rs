@@ -2,6 +2,8 @@
 //! Parquet, CSV or JSONL; how they are read, written, and made from
 //! well-known public data sets ([`import`]).
 //!
+//! Beside them stand two tables that are of no data directory: a ranker's scores, and the hard negatives mined from a ranking.
+//!
 //! Knows nothing of training, encoding or serving. What a row says is checked here, once: bad rows are counted and
 //! reported with file, row and column, and refused past a limit.
 
@@ -10,17 +12,24 @@ mod dataset;
 mod decode;
 mod entities;
 mod error;
+mod hard_negatives;
 mod history;
 pub mod import;
 mod interactions;
 mod interner;
+mod scores;
 mod source;
 mod write;
 
-pub use bad_rows::{BAD_ROWS_SHOWN, BadRows, Limits};
+pub use bad_rows::{BAD_ROWS_SHOWN, BadRows, Limits, shown};
 pub use dataset::{Dataset, SCHEMA_FILE};
 pub use entities::{EntityTable, read_entities};
 pub use error::DatasetError;
+pub use hard_negatives::{HardNegative, HardNegativesWriter, MINED_FROM_BYTES_MAX, read_hard_negatives};
 pub use history::{HISTORY_LIMIT, user_snapshot};
-pub use interactions::{Interaction, Interactions};
-pub use write::{DatasetTables, LogRow, LogTable, write_dataset, write_entities_parquet, write_interactions_parquet};
+pub use interactions::{Interaction, Interactions, LogIds};
+pub use scores::{ScoreRow, read_scores};
+pub use write::{
+    DatasetTables, LogRow, LogTable, write_dataset, write_dataset_with, write_entities_parquet,
+    write_interactions_parquet,
+};

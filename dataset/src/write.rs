@@ -3,6 +3,7 @@
 
 mod columns;
 mod directory;
+mod file;
 
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ use parquet::{
 use crate::error::DatasetError;
 
 pub(crate) use directory::check_replaceable;
-pub use directory::{DatasetTables, write_dataset};
+pub use directory::{DatasetTables, write_dataset, write_dataset_with};
+pub(crate) use file::StagedFile;
 
 /// A log to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -91,6 +93,6 @@ fn to_parquet(columns: Vec<(String, ArrayRef)>) -> Result<Vec<u8>, DatasetError>
     Ok(bytes)
 }
 
-fn properties() -> WriterPropertiesBuilder {
+pub(crate) fn properties() -> WriterPropertiesBuilder {
     WriterProperties::builder().set_compression(Compression::SNAPPY).set_created_by("pagoda".to_owned())
 }

@@ -185,9 +185,16 @@ mod tests {
 
     #[test]
     fn every_difference_of_schemas_is_named() {
-        let model = schema(&[("a", FeatureKind::Categorical), ("b", FeatureKind::Categorical), ("c", FeatureKind::Id)]);
-        let mut catalog =
-            schema(&[("a", FeatureKind::CategoricalList), ("c", FeatureKind::Id), ("d", FeatureKind::Categorical)]);
+        let model = schema(&[
+            ("a", FeatureKind::Categorical),
+            ("b", FeatureKind::Categorical),
+            ("c", FeatureKind::Id { hash_buckets: None }),
+        ]);
+        let mut catalog = schema(&[
+            ("a", FeatureKind::CategoricalList),
+            ("c", FeatureKind::Id { hash_buckets: None }),
+            ("d", FeatureKind::Categorical),
+        ]);
         catalog.id = "item".into();
         let named = schema_difference(&catalog, &model).unwrap();
         for part in [

@@ -45,8 +45,13 @@ pub struct Feature {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FeatureKind {
-    /// The entity's own id: one embedding row each, and one for ids never seen in training.
-    Id,
+    /// The entity's own id: one embedding row each, and some for ids never seen in training. With `hash_buckets`, for vocabularies
+    /// without bound: so many rows that all ids share, of which each has the mean of the two that two hashes choose.
+    Id {
+        /// How many rows hashed ids share; absent: ids are not hashed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash_buckets: Option<usize>,
+    },
     /// One of a set of texts: one embedding row each.
     Categorical,
     /// A set of tags: the mean of their embedding rows.
@@ -213,6 +218,7 @@ fn validate_side(side: &str, entity: &EntitySchema, faults: &mut Vec<String>) {
                 sequences += 1;
                 ("max_length", max_length, 10_000)
             }
+            FeatureKind::Id { hash_buckets: Some(buckets) } => ("hash_buckets", buckets, 1 << 30),
             FeatureKind::Text { buckets } => ("buckets", buckets, 1 << 24),
             FeatureKind::Dense { dim } => ("dim", dim, 4096),
             _ => continue,
@@ -268,6 +274,17 @@ buy = 3
             .replace("\"price\"", "\"item_id\"");
         let InvalidSchema(faults) = Schema::from_toml(&bad).unwrap_err();
         assert_eq!(faults.len(), 3, "{faults:?}");
+    }
+
+    #[test]
+    fn ids_are_hashed_where_the_schema_says_so() {
+        let hashed = GOOD.replace("kind = \"id\"", "kind = \"id\"\nhash_buckets = 1000");
+        let schema = Schema::from_toml(&hashed).unwrap();
+        assert_eq!(schema.item.features[0].kind, FeatureKind::Id { hash_buckets: Some(1000) });
+        assert_eq!(Schema::from_toml(&schema.to_toml()).unwrap(), schema);
+        assert_eq!(Schema::from_toml(GOOD).unwrap().item.features[0].kind, FeatureKind::Id { hash_buckets: None });
+        let error = Schema::from_toml(&hashed.replace("1000", "0")).unwrap_err();
+        assert!(error.to_string().contains("hash_buckets is between 1"), "{error}");
     }
 
     #[test]

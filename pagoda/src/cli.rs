@@ -1,8 +1,14 @@
 //! The command line as clap sees it. What a command does is in `commands/`.
 
+mod compare;
+mod mine;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::ValueHint};
+
+pub(crate) use compare::{CompareArgs, CompareNegativesArgs, CompareRuns};
+pub(crate) use mine::{MineArgs, MineSource, ServiceArgs};
 
 /// Pagoda, a two-tower recall system: from a click log to a Recall answer.
 #[derive(Debug, Parser)]
@@ -35,6 +41,12 @@ pub(crate) enum Command {
     TrainConfig,
     /// Evaluate a registered model on a data directory, beside popularity
     Evaluate(EvaluateArgs),
+    /// Mine hard negatives for training from a ranking of the catalog for each user
+    Mine(MineArgs),
+    /// Train the same model under several recipes and seeds, and set their figures side by side
+    Compare(CompareArgs),
+    /// The same of recipes for negatives: what each source of them is worth on your data
+    CompareNegatives(CompareNegativesArgs),
     /// Run user-tower-svc, item-tower-svc and index-svc on this machine, in the foreground, until Ctrl-C
     Up(UpArgs),
     /// Bring a data directory's items and users to the running services
@@ -136,25 +148,59 @@ pub(crate) struct DataAndStore {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Presets:
+  sequences   ordered sequences, each user's last item left out: a causal transformer trained at every position
+  implicit    implicit feedback without order, training and test given
+
 Examples:
-  pagoda train --data data --store store --summary train.json
+  pagoda train --data data --store store --summary train.json --report report.html
+  pagoda train --data data --store store --preset sequences
   pagoda train --data data --store s3://models/shop --config train.toml --seed 7
+  pagoda train --data data --store store --checkpoints run1           then, after a kill,
+  pagoda train --data data --store store --checkpoints run1 --resume
+  pagoda mine --data data --store store --out hard.parquet
+  pagoda train --data data --store store --hard hard.parquet
   pagoda train-config > train.toml        every key with its default, commented")]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) place: DataAndStore,
+    #[command(flatten)]
+    pub(crate) settings: TrainSettings,
+    /// Write the run's summary as JSON to this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) summary: Option<PathBuf>,
+    /// Write a report for people to this file: one HTML page with curves, slices, negatives and examples
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) report: Option<PathBuf>,
+    /// Write TensorBoard event files to this directory, while the run goes on
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) tensorboard: Option<PathBuf>,
+    /// Keep checkpoints in this directory, so that a killed run can be resumed
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) checkpoints: Option<PathBuf>,
+    /// Go on from the last checkpoint, if there is one
+    #[arg(long, requires = "checkpoints")]
+    pub(crate) resume: bool,
+    /// Print the summary as JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How a model is trained.
+#[derive(Debug, Args)]
+pub(crate) struct TrainSettings {
+    /// Settings for a known protocol: sequences or implicit; --config is laid over it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<String>,
     /// A TOML file of training settings; absent keys keep their defaults
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
     /// The seed, over the config's
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,
-    /// Write the run's summary as JSON to this file
+    /// Hard negatives that `pagoda mine` wrote, over the config's
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) summary: Option<PathBuf>,
-    /// Print the summary as JSON instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) hard: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -164,6 +210,15 @@ pub(crate) struct EvaluateArgs {
     /// The model version, `space/revision` [default: the newest registered]
     #[arg(long, value_name = "VERSION")]
     pub(crate) model: Option<String>,
+    /// Settings for a known protocol: sequences or implicit; their split and evaluation count
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<String>,
+    /// A TOML file of training settings, of which split and evaluation count
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// The seed that draws the queries, over the config's
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
     /// Write the summary as JSON to this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) summary: Option<PathBuf>,
@@ -220,7 +275,8 @@ pub(crate) struct RefreshArgs {
 Examples:
   pagoda recall --user 42 --k 10
   pagoda recall --user 42 --k 10 --data data               with titles
-  pagoda recall --user someone-new --feature region=north --feature history=17,3,99")]
+  pagoda recall --user someone-new --feature region=north --feature history=17,3,99
+  pagoda recall --user 42 --objective click=1 --objective buy=3")]
 pub(crate) struct RecallArgs {
     /// The user's id; an unknown user is an ordinary user without history
     #[arg(long, value_name = "ID")]
@@ -234,6 +290,9 @@ pub(crate) struct RecallArgs {
     /// An item that must not be recalled; may be repeated
     #[arg(long = "exclude", value_name = "ITEM")]
     pub(crate) exclude: Vec<String>,
+    /// What an objective of the model weighs, NAME=WEIGHT; those not named weigh nothing; without any, as trained; may be repeated
+    #[arg(long = "objective", value_name = "NAME=WEIGHT")]
+    pub(crate) objectives: Vec<String>,
     /// Items of the user's own history may be recalled again
     #[arg(long)]
     pub(crate) include_history: bool,

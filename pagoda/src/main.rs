@@ -9,6 +9,7 @@ mod commands;
 mod output;
 mod processes;
 mod progress;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -16,14 +17,19 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Command};
-use pagoda_server::process::with_single_threaded_math;
+use pagoda_server::process::with_environment;
 use tokio::runtime::Runtime;
+
+/// A step of training makes and drops many tensors; the system's allocator spends a tenth of it on that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    if matches!(command, Command::Demo(_) | Command::Train(_) | Command::Evaluate(_)) {
+    if trains_or_evaluates(&command) {
         // The trainer gives each processor blocks of its own; products of small matrices shared among threads are slower.
-        with_single_threaded_math();
+        // And the allocator keeps what it has: a step asks again for what the one before gave back.
+        with_environment(&[("MIMALLOC_PURGE_DELAY", "-1")]);
     }
     let result = Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(command)));
     match result {
@@ -33,6 +39,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+const fn trains_or_evaluates(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Demo(_)
+            | Command::Train(_)
+            | Command::Evaluate(_)
+            | Command::Mine(_)
+            | Command::Compare(_)
+            | Command::CompareNegatives(_)
+    )
 }
 
 async fn run(command: Command) -> Result<()> {
@@ -46,6 +64,9 @@ async fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Evaluate(args) => commands::evaluate::run(&args).await,
+        Command::Mine(args) => commands::mine::run(&args).await,
+        Command::Compare(args) => commands::compare::run(&args.recipes, &args.runs),
+        Command::CompareNegatives(args) => commands::compare::run(&args.recipes, &args.runs),
         Command::Up(args) => commands::up::run(&args).await,
         Command::Refresh(args) => commands::refresh::run(&args).await,
         Command::Recall(args) => commands::recall::run(&args).await,

@@ -49,6 +49,15 @@ impl Stages {
         self.bar.set_message(message);
     }
 
+    /// A line that stays.
+    pub(crate) fn line(&self, text: &str) {
+        if self.terminal {
+            self.bar.println(text);
+        } else {
+            eprintln!("{text}");
+        }
+    }
+
     pub(crate) fn end(self) {
         self.bar.finish_and_clear();
     }

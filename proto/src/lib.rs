@@ -21,5 +21,10 @@ macro_rules! package {
 package!(feature, "pagoda.feature.v1", "`pagoda.feature.v1`: raw features, model versions, embeddings.");
 package!(index, "pagoda.index.v1", "`pagoda.index.v1`: the vector index.");
 package!(item, "pagoda.item.v1", "`pagoda.item.v1`: the item tower and its refreshes.");
+package!(
+    ranking,
+    "pagoda.ranking.v1",
+    "`pagoda.ranking.v1`: a ranker as `pagoda mine` asks it; served by whoever has one."
+);
 package!(recall, "pagoda.recall.v1", "`pagoda.recall.v1`: the retrieval stage, called by the ranking layer.");
 package!(user, "pagoda.user.v1", "`pagoda.user.v1`: the user tower.");

@@ -50,8 +50,14 @@ struct Announcement {
 /// Executes this program anew, once, with one thread for each mathematics library, because those read their environment
 /// before `main` could change it, and a matmul of ours is too small to be worth a second thread.
 pub fn with_single_threaded_math() {
+    with_environment(&[]);
+}
+
+/// The same with more variables, for libraries that read theirs as early. Those that are set already stay.
+pub fn with_environment(more: &[(&str, &str)]) {
     use std::os::unix::process::CommandExt;
-    let missing: Vec<_> = SINGLE_THREADED.iter().filter(|name| std::env::var_os(name).is_none()).collect();
+    let wanted = SINGLE_THREADED.iter().map(|name| (*name, "1")).chain(more.iter().copied());
+    let missing: Vec<_> = wanted.filter(|(name, _)| std::env::var_os(name).is_none()).collect();
     let (false, Ok(program)) = (missing.is_empty(), std::env::current_exe()) else { return };
     let mut arguments = std::env::args_os();
     let mut command = Command::new(program);
@@ -59,7 +65,7 @@ pub fn with_single_threaded_math() {
         command.arg0(name);
     }
     // `exec` returns only when it failed; then we are slower, not wrong.
-    let error = command.args(arguments).envs(missing.into_iter().map(|name| (name, "1"))).exec();
+    let error = command.args(arguments).envs(missing).exec();
     eprintln!("cannot execute this program anew with single-threaded mathematics: {error}");
 }
 

@@ -1,13 +1,22 @@
 //! How much to simulate.
 
-use std::ops::RangeInclusive;
+use std::{fs, io, ops::RangeInclusive, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+/// Beside the tables of a generated data directory: the [`Config`] of its world.
+pub const WORLD_FILE: &str = "world.toml";
+
+const WORLD_FILE_HEADER: &str = "\
+# The world that this data was generated from. It tells the truth about every preference: nothing that learns may read it.\n";
 
 const USERS: RangeInclusive<usize> = 100..=10_000_000;
 const ITEMS: RangeInclusive<usize> = 100..=10_000_000;
 const IMPRESSIONS: RangeInclusive<usize> = 1000..=100_000_000;
 
 /// How much to simulate, and from which seed. The default suits a demonstration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// How many users, 100 to 10,000,000.
     pub users: usize,
@@ -24,6 +33,30 @@ pub struct Config {
 #[error("{}", .0.join("; "))]
 pub struct InvalidConfig(pub Vec<String>);
 
+/// Why the world of a data directory is unknown.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableWorld {
+    /// The directory was not generated, or by a version that did not say from what.
+    #[error("{0}: no such file; `pagoda generate` writes it beside the tables that it makes")]
+    Missing(String),
+    /// The operating system refused.
+    #[error("{file}: {source}")]
+    Io {
+        /// The file.
+        file: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The file says something else.
+    #[error("{file}: {description}")]
+    Malformed {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        description: String,
+    },
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self { users: 6000, items: 20_000, impressions: 800_000, seed: 1 }
@@ -31,6 +64,27 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Reads the [`WORLD_FILE`] of a generated data directory.
+    pub fn of_directory(dir: &Path) -> Result<Self, UnreadableWorld> {
+        let path = dir.join(WORLD_FILE);
+        let file = path.display().to_string();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(UnreadableWorld::Missing(file)),
+            Err(source) => return Err(UnreadableWorld::Io { file, source }),
+        };
+        let malformed = |description: String| UnreadableWorld::Malformed { file: file.clone(), description };
+        let config: Self = toml::from_str(&text).map_err(|e| malformed(e.to_string().trim().to_owned()))?;
+        config.validate().map_err(|e| malformed(e.to_string()))?;
+        Ok(config)
+    }
+
+    /// The content of the [`WORLD_FILE`].
+    pub(crate) fn to_toml(self) -> String {
+        let Self { users, items, impressions, seed } = self;
+        format!("{WORLD_FILE_HEADER}users = {users}\nitems = {items}\nimpressions = {impressions}\nseed = {seed}\n")
+    }
+
     /// Reports every fault at once.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let keys = [
@@ -51,6 +105,12 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_world_file_reads_what_it_writes() {
+        let config = Config { users: 500, items: 600, impressions: 7000, seed: 8 };
+        assert_eq!(toml::from_str(&config.to_toml()), Ok(config));
+    }
 
     #[test]
     fn every_fault_is_named_at_once() {

@@ -23,6 +23,6 @@ mod title;
 mod user;
 mod world;
 
-pub use config::{Config, InvalidConfig};
+pub use config::{Config, InvalidConfig, UnreadableWorld, WORLD_FILE};
 pub use exposure::SLATE_SIZE;
 pub use world::{BornItem, SimulatorError, World, Written};

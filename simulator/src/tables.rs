@@ -27,7 +27,7 @@ pub(crate) fn schema() -> Schema {
         ("history", FeatureKind::Sequence { max_length: HISTORY_LENGTH_MAX }),
     ];
     let item = [
-        ("item_id", FeatureKind::Id),
+        ("item_id", FeatureKind::Id { hash_buckets: None }),
         ("category", FeatureKind::Categorical),
         ("tags", FeatureKind::CategoricalList),
         ("title", FeatureKind::Text { buckets: TITLE_BUCKETS }),

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use pagoda_dataset::{BadRows, DatasetError, DatasetTables, EntityTable, LogRow, LogTable, write_dataset};
+use pagoda_dataset::{BadRows, DatasetError, DatasetTables, EntityTable, LogRow, LogTable, write_dataset_with};
 use pagoda_model::{Entity, ItemId, UserId};
 
 use crate::{
-    config::{Config, InvalidConfig},
+    config::{Config, InvalidConfig, WORLD_FILE},
     item::{Catalog, Item, later_birth},
     log::{CLICK, EVENTS, simulate},
     preference,
     society::Society,
     tables::{item_entity, item_id, place_of, schema, user_entity, user_id},
     themes::Themes,
+    time::log_share,
     title::Titles,
     user::{User, draw_users},
 };
@@ -85,7 +86,30 @@ impl World {
         }
     }
 
-    /// Simulates the log and writes users.parquet, items.parquet, interactions.parquet and schema.toml to `out`, which may
+    /// [`Self::true_preference`] of a user at a time (seconds since the Unix epoch; interests stand still before and after the log) for
+    /// every item of the catalog, by [`Self::place_of_item`]. None for an id that is no user of this world.
+    pub fn true_preferences_at(&self, user: &str, time: i64) -> Option<Vec<f64>> {
+        let user = self.users.get(place_of(user, 'u')?)?;
+        let share = log_share(time).clamp(0.0, 1.0);
+        Some(self.catalog.items.iter().map(|item| preference::click_probability(user, item, share)).collect())
+    }
+
+    /// An item's place in the catalog; None for an id that is not of it.
+    pub fn place_of_item(&self, item: &str) -> Option<usize> {
+        place_of(item, 'i').filter(|&place| place < self.catalog.items.len())
+    }
+
+    /// Whether an item is told of as this world would tell of it, its title aside: that of another seed tells otherwise.
+    pub fn tells(&self, item: &Entity) -> bool {
+        let Some(place) = self.place_of_item(&item.id) else { return false };
+        let told = item_entity(place, &self.catalog.items[place], "", &self.themes);
+        told.features
+            .iter()
+            .filter(|(name, _)| *name != "title")
+            .all(|(name, value)| item.features.get(name) == Some(value))
+    }
+
+    /// Simulates the log and writes users.parquet, items.parquet, interactions.parquet, schema.toml and [`WORLD_FILE`] to `out`, which may
     /// be new, empty, or an older data directory. On an error nothing is left. `progress` is told how many of how many
     /// impressions are done.
     pub fn write(&self, out: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Written, SimulatorError> {
@@ -97,7 +121,8 @@ impl World {
             clicks: rows.iter().filter(|row| row.event == CLICK).count() as u64,
         };
         let (users, items) = (Some(self.users_table()), self.items_table());
-        write_dataset(out, &DatasetTables { schema: schema(), users, items, log: self.log_table(rows)? })?;
+        let tables = DatasetTables { schema: schema(), users, items, log: self.log_table(rows)? };
+        write_dataset_with(out, &tables, &[(WORLD_FILE, self.config.to_toml().as_bytes())])?;
         Ok(written)
     }
 

@@ -29,7 +29,7 @@ fn the_same_seed_gives_the_same_bytes_and_another_one_others() {
     for (name, seed) in [("a", 1), ("b", 1), ("c", 2)] {
         written(Config { seed, ..small }, &home.path().join(name));
     }
-    for file in ["schema.toml", "users.parquet", "items.parquet", "interactions.parquet"] {
+    for file in ["schema.toml", "world.toml", "users.parquet", "items.parquet", "interactions.parquet"] {
         let bytes = |name: &str| fs::read(home.path().join(name).join(file)).unwrap();
         assert_eq!(bytes("a"), bytes("b"), "{file}");
         assert!(file == "schema.toml" || bytes("a") != bytes("c"), "{file}");
@@ -156,4 +156,30 @@ fn a_place_that_holds_something_else_is_left_alone() {
     let error = World::new(small).unwrap().write(home.path(), &mut |_, _| ()).unwrap_err();
     assert!(error.to_string().contains("found a directory of something else"), "{error}");
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_written_world_is_known_again_and_told_from_others() {
+    let home = tempfile::tempdir().unwrap();
+    let small = Config { users: 100, items: 300, impressions: 1000, seed: 5 };
+    let (world, _) = written(small, home.path());
+    assert_eq!(Config::of_directory(home.path()).unwrap(), small);
+    let items = Dataset::open(home.path()).unwrap().read_items(&Limits::default()).unwrap().entities;
+    assert!(items.iter().all(|item| world.tells(item)));
+    let other = World::new(Config { seed: 6, ..small }).unwrap();
+    assert!(!items.iter().all(|item| other.tells(item)));
+    fs::write(home.path().join("world.toml"), "users = 100").unwrap();
+    assert!(Config::of_directory(home.path()).unwrap_err().to_string().contains("world.toml"));
+    fs::remove_file(home.path().join("world.toml")).unwrap();
+    assert!(Config::of_directory(home.path()).unwrap_err().to_string().contains("pagoda generate"));
+}
+
+#[test]
+fn preferences_of_a_time_end_as_those_of_the_logs_end() {
+    let world = World::new(Config { users: 100, items: 300, impressions: 1000, seed: 5 }).unwrap();
+    let all = world.true_preferences_at("u3", i64::MAX).unwrap();
+    assert_eq!(all.len(), 300);
+    assert_eq!(all[world.place_of_item("i7").unwrap()], world.true_preference("u3", "i7").unwrap());
+    assert_ne!(world.true_preferences_at("u3", 0).unwrap(), all, "interests drift");
+    assert_eq!((world.true_preferences_at("u101", 0), world.place_of_item("i301")), (None, None));
 }

@@ -5,11 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod harness;
+mod ranking_server;
 
 mod bad_input;
 mod by_hand;
+mod compare;
 mod demo;
 mod durability;
+mod mine;
 mod python_client;
 mod recall;
 mod rollout;

@@ -97,12 +97,13 @@ async fn every_field_at_fault_is_named() {
         k: 0,
         exclude_item_ids: vec![String::new()],
         include_history: false,
+        objective_weights: [("profit".to_owned(), 1.0)].into(),
     };
     let status = recall.recall(bad).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     let named: Vec<_> =
         status.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| v.field).collect();
-    for field in ["k", "user.id", "region", "history", "shoe_size", "exclude_item_ids[0]"] {
+    for field in ["k", "user.id", "region", "history", "shoe_size", "exclude_item_ids[0]", "objective_weights"] {
         assert!(named.iter().any(|n| n.contains(field)), "{field} is not among {named:?}");
     }
     let too_many = recall.recall(known_user(1_000_000)).await.unwrap_err();

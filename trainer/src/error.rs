@@ -21,6 +21,12 @@ pub enum TrainError {
     /// The data was read, but no model can be learned from it.
     #[error("{0}")]
     TooLittleData(String),
+    /// What is asked of mining can not be had, or there was nothing to mine.
+    #[error("{0}")]
+    Mining(String),
+    /// A ranker could not rank.
+    #[error(transparent)]
+    Ranker(Box<dyn std::error::Error + Send + Sync>),
     /// The threads of the training could not be started.
     #[error("cannot start threads: {0}")]
     Threads(String),
@@ -47,6 +53,34 @@ pub enum TrainError {
         user_max: f32,
         /// The largest component of an item embedding, NaN if one is NaN.
         item_max: f32,
+    },
+    /// All vectors are alike; there is no model.
+    #[error(
+        "training collapsed at step {step}: the mean cosine of two items is {mean_cosine:.3}, all of them look alike; lower training.row_learning_rate or training.tower_learning_rate, add negatives, or look for a feature that drowns all others"
+    )]
+    Collapsed {
+        /// The step.
+        step: u64,
+        /// The mean cosine of two items of its batch.
+        mean_cosine: f32,
+    },
+    /// The model makes a vector that is none.
+    #[error("the {side} tower's output for entity {entity} has a component {value}, expected finite numbers")]
+    NotFinite {
+        /// The side.
+        side: pagoda_model::Side,
+        /// Its place among those that were embedded.
+        entity: usize,
+        /// What was found.
+        value: f32,
+    },
+    /// A checkpoint can not be written or taken up.
+    #[error("checkpoint {file}: {description}")]
+    Checkpoint {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        description: String,
     },
     /// The model is of another schema than the data.
     #[error("the model's schema differs from the data set's")]

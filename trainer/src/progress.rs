@@ -29,6 +29,8 @@ pub struct Report {
     pub loss: Option<f32>,
     /// Examples per second since the stage began, while training.
     pub examples_per_s: Option<f64>,
+    /// The latest recall_at_20 on the validation split, while training.
+    pub validation: Option<f64>,
 }
 
 /// Hears reports.
@@ -54,6 +56,6 @@ impl<F: FnMut(&Report) + Send> Progress for F {
 impl Report {
     /// A report of a stage without a loss.
     pub(crate) fn of(stage: Stage, step: u64, total: u64) -> Self {
-        Self { stage, step, total, loss: None, examples_per_s: None }
+        Self { stage, step, total, loss: None, examples_per_s: None, validation: None }
     }
 }

@@ -1,29 +1,38 @@
 //! [`train`] and [`evaluate`]: each is one walk from tables to figures.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use pagoda_dataset::Dataset;
 use pagoda_model::{
-    Entity, FeatureValue, Side,
     bundle::{BundleParts, ModelBundle, SAMPLE_USERS_LIMIT},
-    features::{Encoder, Vocabularies, VocabularyBuilder, VocabularyLimits},
+    features::Vocabularies,
+    schema::Split,
+    two_tower::{Architecture, TwoTower},
 };
-use rand::{SeedableRng, seq::index};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::{
-    config::{EvaluateConfig, InvalidConfig, TrainConfig},
-    data::{Data, Timelines, split_positives},
-    engine::{Encoded, FitTask, Fitted, fit, initial_model},
+    config::{EvaluateConfig, Examples, InvalidConfig, TrainConfig},
+    data::{Data, Part, mixed},
+    engine::{CheckpointStore, Encoded, FitTask, Fitted, fit, initial_model},
     error::TrainError,
-    evaluation::{Evaluation, run},
+    evaluation::{Evaluation, ModelRanker, example_queries, recall_at_20, validation_queries},
+    learn::{Learned, sample_users},
+    mining::HardPools,
     progress::{Progress, Report, Stage},
-    summary::{EvaluationSummary, Summary},
+    report::RunReport,
+    run_report::{ExampleUsers, run_report},
+    summary::{EvaluationSummary, RunFigures, Summary},
 };
 
-/// The longest history of a sample user, before the encoder cuts it to the schema's length.
-const SAMPLE_HISTORY_LIMIT: usize = 500;
+/// Users of a report's examples.
+const EXAMPLE_USERS: usize = 6;
 
 /// A trained model and what is to be said of it.
 #[derive(Clone, Debug)]
@@ -32,24 +41,40 @@ pub struct Trained {
     pub bundle: ModelBundle,
     /// Its figures, which the bundle carries as well.
     pub summary: Summary,
+    /// The same and more, for a person.
+    pub report: RunReport,
+}
+
+/// Where a run keeps its state.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    /// A directory; it is made. Nothing is left in it once the run is done.
+    pub dir: PathBuf,
+    /// Whether to go on from what is there. Without anything there, the run begins.
+    pub resume: bool,
 }
 
 /// Trains on the training part of a data set and evaluates the result on the test part. On an error there is no bundle.
-/// The same data, configuration and number of threads give the same bundle.
+/// The same data, configuration and release give the same bundle, whatever the number of threads and however often the run was resumed.
 ///
 /// All processors are used, each for blocks of its own. The matrix products within a block are candle's, which shares each of them
 /// among `RAYON_NUM_THREADS` threads: a process that trains does best to set that to 1.
-pub fn train(dataset: &Dataset, config: &TrainConfig, progress: &mut dyn Progress) -> Result<Trained, TrainError> {
+pub fn train(
+    dataset: &Dataset,
+    config: &TrainConfig,
+    checkpoints: Option<&Checkpoints>,
+    progress: &mut dyn Progress,
+) -> Result<Trained, TrainError> {
     config.validate()?;
     let mut clock = Clock::default();
     progress.report(&Report::of(Stage::Read, 0, 1));
     let data = clock.time("read", || Data::read(dataset))?;
     progress.report(&Report::of(Stage::Read, 1, 1));
-    threads()?.install(|| train_data(data, config, clock, progress))
+    threads()?.install(|| train_data(data, config, checkpoints, clock, progress))
 }
 
 /// A thread for each processor, whatever the environment says of rayon's own pool.
-fn threads() -> Result<ThreadPool, TrainError> {
+pub(crate) fn threads() -> Result<ThreadPool, TrainError> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     ThreadPoolBuilder::new().num_threads(processors).build().map_err(|e| TrainError::Threads(e.to_string()))
 }
@@ -68,139 +93,253 @@ pub fn evaluate(
     if data.schema != *bundle.schema() {
         return Err(TrainError::OtherSchema);
     }
-    split_positives(&mut data.positives, data.schema.interactions.split, config.split.test_share)?;
+    data.split(&config.split, config.seed)?;
     let encoded = Encoded::new(&bundle.model().encoder, &data)?;
-    let (queries_max, seed) = (config.evaluation.queries_max, config.seed);
-    threads()?.install(|| run(&Evaluation { data: &data, encoded: &encoded, bundle, queries_max, seed }, progress))
+    let objective_weights = bundle.default_objective_weights();
+    let evaluation = Evaluation {
+        data: &data,
+        encoded: &encoded,
+        model: bundle.model(),
+        objective_weights: &objective_weights,
+        config: &config.evaluation,
+        seed: config.seed,
+    };
+    threads()?.install(|| evaluation.run(progress))
 }
 
 /// All of training behind the reading of tables.
 pub(crate) fn train_data(
     mut data: Data,
     config: &TrainConfig,
+    checkpoints: Option<&Checkpoints>,
     mut clock: Clock,
     progress: &mut dyn Progress,
 ) -> Result<Trained, TrainError> {
-    check_dims(config, &data)?;
-    split_positives(&mut data.positives, data.schema.interactions.split, config.split.test_share)?;
-    let entities = (data.users.len() + data.catalog.len()) as u64;
-    progress.report(&Report::of(Stage::Encode, 0, entities));
-    let (vocabularies, encoded, encoder) = clock.time("encode", || learn(&data, config))?;
-    progress.report(&Report::of(Stage::Encode, entities, entities));
+    check_names(config, &data)?;
+    data.split(&config.split, config.seed)?;
+    let hard = hard_pools(config, &data)?;
+    let fingerprint = fingerprint(&data)?;
+    let run = TrainRun { data: &data, config, hard: hard.as_ref(), checkpoints, fingerprint };
+    let fitted = run.fit(&mut clock, progress)?;
+    let FittedModel { model, vocabularies, encoded, keep, fitted } = fitted;
 
-    let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-    let (mut model, variables) = initial_model(encoder, &config.model, &mut rng)?;
-    let timelines = Timelines::new(&data.positives, data.users.len(), |p| !p.test);
-    let task = FitTask {
+    let objective_weights = config.objective_weights();
+    let evaluation = Evaluation {
         data: &data,
         encoded: &encoded,
-        timelines: &timelines,
-        config: &config.training,
-        uniform_negatives: config.training.batch_size / 2,
-        temperature: config.loss.temperature,
+        model: &model,
+        objective_weights: &objective_weights,
+        config: &config.evaluation,
+        seed: config.seed,
     };
-    let fitted = clock.time("train", || fit(&mut model, variables, &task, &mut rng, progress))?;
+    let figures = clock.time("evaluate", || evaluation.run(progress))?;
+    let examples = example_users(&evaluation)?;
 
     let sample_items = data.catalog.iter().take(SAMPLE_USERS_LIMIT).cloned().collect();
-    let sample_users = sample_users(&data, &timelines, &mut rng);
-    let (architecture, seed, metrics) = (config.model.clone(), config.seed, serde_json::Value::Null);
+    let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+    let sample_users = sample_users(&data, keep, &mut rng)?;
+    let (architecture, seed, metrics) = (run.architecture(), config.seed, serde_json::Value::Null);
     let mut bundle =
         ModelBundle::new(BundleParts { architecture, vocabularies, model, metrics, seed, sample_users, sample_items })?;
-
-    let queries_max = config.evaluation.queries_max;
-    let evaluation = Evaluation { data: &data, encoded: &encoded, bundle: &bundle, queries_max, seed };
-    let evaluation = clock.time("evaluate", || run(&evaluation, progress))?;
-    let summary = summary(&bundle, config, evaluation, fitted, clock);
+    let run_figures = RunFigures { config, evaluation: figures, fitted, hard: hard.as_ref(), clock };
+    let summary = Summary::new(&bundle, run_figures);
     bundle.set_metrics(
         serde_json::to_value(&summary)
             .map_err(|e| TrainError::TooLittleData(format!("the summary is not representable: {e}")))?,
     );
-    Ok(Trained { bundle, summary })
+    let report = run_report(&data, &summary, examples);
+    run.done()?;
+    Ok(Trained { bundle, summary, report })
 }
 
-/// Dimensions of features that the schema does not have are slips of the pen.
-fn check_dims(config: &TrainConfig, data: &Data) -> Result<(), InvalidConfig> {
-    let names = |side, schema: &pagoda_model::schema::EntitySchema| -> Vec<String> {
-        schema.features.iter().map(|f| format!("{side}.{}", f.name)).collect()
-    };
-    let known = [names(Side::User, &data.schema.user), names(Side::Item, &data.schema.item)].concat();
-    let unknown = config.model.dims.features.keys().filter(|name| !known.contains(name));
-    let faults: Vec<String> = unknown
-        .map(|name| {
-            format!("model.dims.features.\"{name}\": the schema has no such feature, it has {}", known.join(", "))
-        })
-        .collect();
+/// What all fits of a run share.
+struct TrainRun<'a> {
+    data: &'a Data,
+    config: &'a TrainConfig,
+    hard: Option<&'a HardPools>,
+    checkpoints: Option<&'a Checkpoints>,
+    /// See [`fingerprint`].
+    fingerprint: u64,
+}
+
+/// One of a run's fits.
+struct FitStage {
+    name: &'static str,
+    /// The parts of the log that are learned from.
+    keep: fn(Part) -> bool,
+    /// How many steps are taken; None: as configured.
+    steps: Option<u64>,
+}
+
+/// A model, and what it was fitted with.
+struct FittedModel {
+    model: TwoTower,
+    vocabularies: Vocabularies,
+    encoded: Encoded,
+    keep: fn(Part) -> bool,
+    fitted: Fitted,
+}
+
+impl TrainRun<'_> {
+    /// Fits a model, and once more on all that is not test if that is wanted.
+    fn fit(&self, clock: &mut Clock, progress: &mut dyn Progress) -> Result<FittedModel, TrainError> {
+        let validated = self.config.split.validation_share > 0.0;
+        let stage = FitStage { name: "fit", keep: |part| part == Part::Train, steps: None };
+        let first = self.fit_once(&stage, clock, progress)?;
+        if !(validated && self.config.training.refit) {
+            return Ok(first);
+        }
+        let steps = Some(self.steps_of_all(&first.fitted));
+        let stage = FitStage { name: "refit", keep: |part| part != Part::Test, steps };
+        let mut again = self.fit_once(&stage, clock, progress)?;
+        again.fitted.curves.validation = first.fitted.curves.validation;
+        Ok(again)
+    }
+
+    /// As many epochs as the kept model saw, of all that is not test.
+    fn steps_of_all(&self, fitted: &Fitted) -> u64 {
+        let (train, validation) = (self.data.log.count(Part::Train), self.data.log.count(Part::Validation));
+        (fitted.kept_steps as f64 * (train + validation) as f64 / train.max(1) as f64).round() as u64
+    }
+
+    fn fit_once(
+        &self,
+        stage: &FitStage,
+        clock: &mut Clock,
+        progress: &mut dyn Progress,
+    ) -> Result<FittedModel, TrainError> {
+        let FitStage { name, keep, steps } = *stage;
+        let (data, config) = (self.data, self.config);
+        let tally = data.tally(keep)?;
+        let entities = (data.users.len() + data.catalog.len()) as u64;
+        progress.report(&Report::of(Stage::Encode, 0, entities));
+        let Learned { vocabularies, encoder, encoded } = clock.time("encode", || Learned::new(data, &tally, config))?;
+        progress.report(&Report::of(Stage::Encode, entities, entities));
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        let (mut model, variables) = initial_model(encoder, &self.architecture(), &mut rng)?;
+        let queries = match steps {
+            None if config.split.validation_share > 0.0 => validation_queries(data, config.seed)?,
+            _ => Vec::new(),
+        };
+        let objective_weights = config.objective_weights();
+        let validate = |model: &TwoTower| recall_at_20(data, &encoded, model, &objective_weights, &queries);
+        let checkpoints = self.checkpoints.map(|place| self.checkpoint_store(place, name)).transpose()?;
+        let task = FitTask {
+            data,
+            encoded: &encoded,
+            config,
+            keep,
+            tally: &tally,
+            hard: self.hard,
+            steps,
+            validate: if queries.is_empty() { None } else { Some(&validate) },
+            checkpoints: checkpoints.as_ref(),
+        };
+        let fitted = fit(&mut model, variables, &task, progress)?;
+        clock.add("train", fitted.seconds, fitted.cpu_seconds);
+        Ok(FittedModel { model, vocabularies, encoded, keep, fitted })
+    }
+
+    fn architecture(&self) -> Architecture {
+        let mut architecture = self.config.model.clone();
+        architecture.objectives = self.config.objectives.keys().cloned().collect();
+        architecture.objective_weights = self.config.objective_weights();
+        architecture
+    }
+
+    /// A run is told from others by its configuration and by what it learns from.
+    fn checkpoint_store(&self, place: &Checkpoints, stage: &str) -> Result<CheckpointStore, TrainError> {
+        let Data { schema, users, catalog, log, bad_rows, .. } = self.data;
+        let counts =
+            (users.len(), catalog.len(), log.rows(), bad_rows, self.hard.map(HardPools::len), self.fingerprint);
+        let mut config = self.config.clone();
+        // How often state is kept does not change what is learned.
+        config.checkpoint.every_seconds = 0;
+        let run = (env!("CARGO_PKG_VERSION"), config, schema, counts);
+        CheckpointStore::open(&place.dir, stage, &run, place.resume)
+    }
+
+    /// Removes the checkpoints.
+    fn done(&self) -> Result<(), TrainError> {
+        let Some(place) = self.checkpoints else { return Ok(()) };
+        ["fit", "refit"].iter().try_for_each(|stage| self.checkpoint_store(place, stage)?.remove())
+    }
+}
+
+/// A hash of how often each user and each item has a positive: other data have another.
+fn fingerprint(data: &Data) -> Result<u64, TrainError> {
+    let tally = data.tally(|_| true)?;
+    let ids = data.users.iter().chain(&data.catalog).map(|entity| entity.id.len() as u64);
+    let counts = tally.users.iter().chain(&tally.items).map(|&count| u64::from(count));
+    let mut hash = 0;
+    ids.chain(counts).chain([tally.end.unsigned_abs()]).for_each(|word| hash = mixed(&[hash, word]));
+    Ok(hash)
+}
+
+fn hard_pools(config: &TrainConfig, data: &Data) -> Result<Option<HardPools>, TrainError> {
+    let file = &config.negatives.hard_file;
+    if file.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(HardPools::read(file.as_ref(), &data.users, &data.catalog)?))
+}
+
+fn example_users(evaluation: &Evaluation<'_>) -> Result<ExampleUsers, TrainError> {
+    let Evaluation { data, encoded, model, objective_weights, seed, .. } = *evaluation;
+    let queries = example_queries(data, EXAMPLE_USERS, seed)?;
+    let ranker = ModelRanker::new(data, encoded, model, objective_weights)?;
+    let scores = queries.iter().map(|query| ranker.scores_of(query)).collect::<Result<_, _>>()?;
+    Ok(ExampleUsers { queries, scores })
+}
+
+/// Dimensions of features and events of objectives that the schema does not have are slips of the pen.
+fn check_names(config: &TrainConfig, data: &Data) -> Result<(), InvalidConfig> {
+    let sides = [("user", &data.schema.user), ("item", &data.schema.item)];
+    let known: Vec<String> =
+        sides.iter().flat_map(|(side, s)| s.features.iter().map(move |f| format!("{side}.{}", f.name))).collect();
+    let features = config.model.dims.features.keys().filter(|name| !known.contains(name)).map(|name| {
+        format!("model.dims.features.\"{name}\": the schema has no such feature, it has {}", known.join(", "))
+    });
+    let events: Vec<&String> = data.schema.interactions.events.keys().collect();
+    let objectives = config.objectives.iter().flat_map(|(name, objective)| {
+        let unknown = objective.events.iter().filter(|event| !events.contains(event));
+        unknown.map(move |event| format!("objectives.{name}.events: the schema has no event `{event}`"))
+    });
+    let architecture = config.model.schema_faults(&data.schema).into_iter().map(|fault| format!("model.{fault}"));
+    let sequences = config.training.examples == Examples::Sequences;
+    let no_order = sequences && (data.schema.history().is_none() || data.schema.interactions.split == Split::Given);
+    let no_order = no_order.then(|| {
+        "training.examples: \"sequences\" needs a history in the schema and a split by time or leave_last_out"
+            .to_owned()
+    });
+    let faults: Vec<String> = features.chain(objectives).chain(architecture).chain(no_order).collect();
     if faults.is_empty() { Ok(()) } else { Err(InvalidConfig(faults)) }
 }
 
-/// Vocabularies of what training may know, and everything encoded with them.
-fn learn(data: &Data, config: &TrainConfig) -> Result<(Vocabularies, Encoded, Encoder), TrainError> {
-    let mut builder = VocabularyBuilder::new(&data.schema);
-    for (side, entities) in [(Side::User, &data.users), (Side::Item, &data.catalog)] {
-        for entity in entities {
-            let fault = |source| TrainError::Features { side, id: entity.id.clone(), source };
-            builder.observe(side, entity).map_err(fault)?;
-        }
-    }
-    for positive in data.positives.iter().filter(|p| !p.test) {
-        builder.observe_id(Side::User, &data.users[positive.user as usize].id);
-        builder.observe_id(Side::Item, &data.catalog[positive.item as usize].id);
-    }
-    let limits = VocabularyLimits { min_count: config.vocabulary.min_count, size_max: config.vocabulary.size_max };
-    let vocabularies = builder.finish(limits);
-    let encoder = Encoder::new(data.schema.clone().into(), &vocabularies)?;
-    let encoded = Encoded::new(&encoder, data)?;
-    Ok((vocabularies, encoded, encoder))
-}
-
-/// Users of the training log with their features and histories as of its end.
-fn sample_users(data: &Data, timelines: &Timelines, rng: &mut ChaCha8Rng) -> Vec<Entity> {
-    let known: Vec<u32> = (0..data.users.len() as u32).filter(|&user| !timelines.all(user).is_empty()).collect();
-    let chosen = index::sample(rng, known.len(), known.len().min(SAMPLE_USERS_LIMIT));
-    chosen.iter().map(|i| user_with_history(data, timelines, known[i])).collect()
-}
-
-fn user_with_history(data: &Data, timelines: &Timelines, user: u32) -> Entity {
-    let mut entity = data.users[user as usize].clone();
-    if let Some((name, _)) = data.schema.history() {
-        let all = timelines.all(user);
-        let newest = &all[all.len().saturating_sub(SAMPLE_HISTORY_LIMIT)..];
-        let ids = newest.iter().map(|&item| data.catalog[item as usize].id.clone()).collect();
-        entity.features.insert(name.to_owned(), FeatureValue::Texts(ids));
-    }
-    entity
-}
-
-fn summary(
-    bundle: &ModelBundle,
-    config: &TrainConfig,
-    evaluation: EvaluationSummary,
-    fitted: Fitted,
-    clock: Clock,
-) -> Summary {
-    Summary {
-        model_version: bundle.version().to_string(),
-        evaluation,
-        seconds: clock.seconds,
-        examples_per_s: fitted.examples as f64 / fitted.seconds.max(1e-9),
-        examples: fitted.examples,
-        loss: fitted.loss,
-        config: config.clone(),
-        seed: config.seed,
-    }
-}
-
-/// Seconds per stage.
-#[derive(Default)]
+/// Seconds per stage: of the clock on the wall, and of all processors.
+#[derive(Debug, Default)]
 pub(crate) struct Clock {
-    seconds: BTreeMap<String, f64>,
+    pub(crate) seconds: BTreeMap<String, f64>,
+    pub(crate) cpu_seconds: BTreeMap<String, f64>,
 }
 
 impl Clock {
     fn time<T>(&mut self, stage: &str, work: impl FnOnce() -> T) -> T {
-        let started = Instant::now();
+        let (started, cpu_started) = (Instant::now(), cpu_time());
         let result = work();
-        self.seconds.insert(stage.to_owned(), started.elapsed().as_secs_f64());
+        let cpu = cpu_time().saturating_sub(cpu_started);
+        self.add(stage, started.elapsed().as_secs_f64(), cpu.as_secs_f64());
         result
     }
+
+    fn add(&mut self, stage: &str, seconds: f64, cpu_seconds: f64) {
+        *self.seconds.entry(stage.to_owned()).or_default() += seconds;
+        *self.cpu_seconds.entry(stage.to_owned()).or_default() += cpu_seconds;
+    }
+}
+
+/// What this process has used of all processors.
+pub(crate) fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -1,6 +1,9 @@
 //! The walk of one request: complete the user, embed, search, candidates.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use pagoda_inference::{Embedded, Tower};
 use pagoda_model::{Embedding, Entity, FeatureValue, ItemId, ModelVersion, bundle::ModelBundle};
@@ -25,6 +28,17 @@ pub(crate) struct Recall {
     pub(crate) exclude: Vec<ItemId>,
     /// Whether the history's items may be recalled again.
     pub(crate) include_history: bool,
+    /// What objectives weigh; none: as the model says.
+    pub(crate) objective_weights: BTreeMap<String, f32>,
+}
+
+/// Users to embed.
+#[derive(Clone, Debug)]
+pub(crate) struct EmbedUsers {
+    /// The users, with what the caller knows.
+    pub(crate) users: Vec<Entity>,
+    /// What objectives weigh; none: as the model says.
+    pub(crate) objective_weights: BTreeMap<String, f32>,
 }
 
 /// The candidates, and what they came from.
@@ -87,16 +101,18 @@ impl Entrance {
 
     /// Embeds users with the active model, completed from the snapshot. Needs no index: while there is none, the newest
     /// model embeds.
-    pub(crate) async fn embed(&self, users: Checked<Vec<Entity>>) -> Result<Embedded, Error> {
-        let Checked { value: mut users, mut violations } = users;
+    pub(crate) async fn embed(&self, request: Checked<EmbedUsers>) -> Result<Embedded, Error> {
+        let Checked { value: EmbedUsers { mut users, objective_weights }, mut violations } = request;
         let model = self.tower.model(self.active().ok())?;
+        violations.extend(wire::weight_violations(&objective_weights, &model));
         let snapshot = self.users.load_full();
         for (i, user) in users.iter_mut().enumerate() {
             violations.extend(wire::feature_violations(&wire::user_path(i), user, &model));
             snapshot.complete(user, &model.schema().user);
         }
         refuse(violations)?;
-        Ok(self.tower.embed(Some(model.version()), users).await?)
+        let embedded = self.tower.embed(Some(model.version()), users).await?;
+        weighed(embedded, &objective_weights, &model)
     }
 
     /// The model that answers.
@@ -121,12 +137,14 @@ impl Entrance {
     ) -> Result<Recalled, Error> {
         let Checked { value: recall, violations } = request;
         let mut user = recall.user.clone();
-        refuse([&violations[..], &wire::feature_violations("user", &user, model)].concat())?;
+        let weights = &recall.objective_weights;
+        let of_model = [wire::feature_violations("user", &user, model), wire::weight_violations(weights, model)];
+        refuse([violations.clone(), of_model.concat()].concat())?;
         let user_known = self.users.load().complete(&mut user, &model.schema().user);
         let history = history(&user, model);
         let exclude = excluded(recall, history.all)?;
         let history_length = history.used as u32;
-        let embedded = self.tower.embed(Some(model.version()), vec![user]).await?;
+        let embedded = weighed(self.tower.embed(Some(model.version()), vec![user]).await?, weights, model)?;
         let remaining = deadline.remaining();
         let search = Search { model: model.version(), embedding: only(embedded)?, k: recall.k, exclude, remaining };
         let found = self.index.search(search).await?;
@@ -159,6 +177,13 @@ fn excluded(recall: &Recall, history: Vec<ItemId>) -> Result<Vec<ItemId>, Error>
         return Err(Error::Invalid(vec![Violation::new("exclude_item_ids", why)]));
     }
     Ok(ids.into_iter().collect())
+}
+
+/// The embeddings with their objectives weighed. Weights at fault were refused before.
+fn weighed(embedded: Embedded, weights: &BTreeMap<String, f32>, model: &ModelBundle) -> Result<Embedded, Error> {
+    let Embedded { version, embeddings } = embedded;
+    let weighed: Result<Vec<Embedding>, _> = embeddings.iter().map(|e| model.weigh(e, weights)).collect();
+    Ok(Embedded { version, embeddings: weighed.map_err(|e| Error::Internal(e.to_string()))? })
 }
 
 fn only(embedded: Embedded) -> Result<Embedding, Error> {

@@ -1,8 +1,12 @@
 //! From proto to domain, once, collecting every violation; and back. Past this file no proto type is seen but in `grpc`
 //! and `index`, which speak it.
 
+use std::collections::BTreeMap;
+
 use pagoda_model::{
-    Embedding, Entity, FeatureValue, ItemId, ModelVersion, RawFeatures, UserId, bundle::ModelBundle, features,
+    Embedding, Entity, FeatureValue, ItemId, ModelVersion, RawFeatures, UserId,
+    bundle::{InvalidWeights, ModelBundle, WeightFault},
+    features,
 };
 use pagoda_proto::{
     feature::v1 as feature,
@@ -11,12 +15,16 @@ use pagoda_proto::{
 };
 use pagoda_server::status::Violation;
 
-use crate::recall::{self, Found, Recall, Recalled};
+use crate::recall::{self, EmbedUsers, Found, Recall, Recalled};
 
 /// The most items a request may exclude, and the most that one search excludes.
 pub(crate) const EXCLUDE_LIMIT: usize = 10_000;
 /// The most users of one `EmbedUsers`.
 const USERS_LIMIT: usize = 1024;
+/// The most objectives that a request weighs.
+const OBJECTIVES_LIMIT: usize = 64;
+/// The path of the weights of objectives.
+const WEIGHTS: &str = "objective_weights";
 
 /// A request as it came, with what is wrong with it so far. Its features are checked once a model is chosen.
 #[derive(Debug)]
@@ -28,25 +36,27 @@ pub(crate) struct Checked<T> {
 /// Reads a recall request.
 pub(crate) fn recall(request: RecallRequest, k_limit: u32) -> Checked<Recall> {
     let mut violations = Vec::new();
-    let RecallRequest { user, k, exclude_item_ids, include_history } = request;
+    let RecallRequest { user, k, exclude_item_ids, include_history, objective_weights } = request;
     let user = entity("user", user.unwrap_or_default(), &mut violations);
     if !(1..=k_limit).contains(&k) {
         violations.push(Violation::new("k", format!("expected 1 to {k_limit}, found {k}")));
     }
     let exclude = item_ids("exclude_item_ids", exclude_item_ids, &mut violations);
-    Checked { value: Recall { user, k, exclude, include_history }, violations }
+    let objective_weights = weights(objective_weights, &mut violations);
+    Checked { value: Recall { user, k, exclude, include_history, objective_weights }, violations }
 }
 
 /// Reads users to embed.
-pub(crate) fn embed_users(request: EmbedUsersRequest) -> Checked<Vec<Entity>> {
+pub(crate) fn embed_users(request: EmbedUsersRequest) -> Checked<EmbedUsers> {
     let mut violations = Vec::new();
     let count = request.users.len();
     if !(1..=USERS_LIMIT).contains(&count) {
         violations.push(Violation::new("users", format!("expected 1 to {USERS_LIMIT} users, found {count}")));
     }
     let users = request.users.into_iter().take(USERS_LIMIT).enumerate();
-    let value = users.map(|(i, user)| entity(&user_path(i), user, &mut violations)).collect();
-    Checked { value, violations }
+    let users = users.map(|(i, user)| entity(&user_path(i), user, &mut violations)).collect();
+    let objective_weights = weights(request.objective_weights, &mut violations);
+    Checked { value: EmbedUsers { users, objective_weights }, violations }
 }
 
 /// The path of one user in `EmbedUsers`.
@@ -67,6 +77,14 @@ pub(crate) fn feature_violations(path: &str, user: &Entity, model: &ModelBundle)
             Violation::new(format!("{path}.features[{:?}]{member}", fault.feature), fault.description)
         })
         .collect()
+}
+
+/// What the model says against the weights of objectives, by path.
+pub(crate) fn weight_violations(weights: &BTreeMap<String, f32>, model: &ModelBundle) -> Vec<Violation> {
+    let Err(InvalidWeights(faults)) = model.objective_weights(weights) else { return Vec::new() };
+    // Numbers are checked already.
+    let faults = faults.into_iter().filter(|fault| !matches!(fault, WeightFault::NotAWeight { .. }));
+    faults.map(|fault| Violation::new(weight_path(fault.objective()), fault.to_string())).collect()
 }
 
 /// The reply to a recall.
@@ -134,6 +152,29 @@ fn member(value: &FeatureValue) -> &'static str {
     }
 }
 
+/// Numbers are checked here, names once a model is chosen.
+fn weights(
+    weights: impl IntoIterator<Item = (String, f32), IntoIter: ExactSizeIterator>,
+    violations: &mut Vec<Violation>,
+) -> BTreeMap<String, f32> {
+    let weights = weights.into_iter();
+    if weights.len() > OBJECTIVES_LIMIT {
+        let description = format!("expected at most {OBJECTIVES_LIMIT} objectives, found {}", weights.len());
+        violations.push(Violation::new(WEIGHTS, description));
+        return BTreeMap::new();
+    }
+    let weights: BTreeMap<String, f32> = weights.collect();
+    for (name, weight) in weights.iter().filter(|(_, weight)| !weight.is_finite() || **weight < 0.0) {
+        let description = format!("expected a finite number of at least 0, found {weight}");
+        violations.push(Violation::new(weight_path(Some(name)), description));
+    }
+    weights
+}
+
+fn weight_path(objective: Option<&str>) -> String {
+    objective.map_or_else(|| WEIGHTS.to_owned(), |name| format!("{WEIGHTS}[{name:?}]"))
+}
+
 fn item_ids(path: &str, ids: Vec<String>, violations: &mut Vec<Violation>) -> Vec<ItemId> {
     if ids.len() > EXCLUDE_LIMIT {
         let description = format!("expected at most {EXCLUDE_LIMIT} ids, found {}", ids.len());
@@ -162,7 +203,7 @@ mod tests {
     fn every_violation_of_a_recall_is_named() {
         let user = feature::Entity { id: "a\0".into(), ..Default::default() };
         let exclude_item_ids = vec!["ok".into(), String::new(), "x".repeat(129)];
-        let request = RecallRequest { user: Some(user), k: 0, exclude_item_ids, include_history: false };
+        let request = RecallRequest { user: Some(user), k: 0, exclude_item_ids, ..Default::default() };
         let checked = recall(request, 1000);
         assert_eq!(paths(&checked.violations), ["user.id", "k", "exclude_item_ids[1]", "exclude_item_ids[2]"]);
     }
@@ -181,7 +222,21 @@ mod tests {
     fn users_are_counted_and_named_by_position() {
         assert_eq!(paths(&embed_users(EmbedUsersRequest::default()).violations), ["users"]);
         let users = vec![feature::Entity::default(), feature::Entity { id: "\n".into(), ..Default::default() }];
-        assert_eq!(paths(&embed_users(EmbedUsersRequest { users }).violations), ["users[1].id"]);
+        assert_eq!(paths(&embed_users(EmbedUsersRequest { users, ..Default::default() }).violations), ["users[1].id"]);
+    }
+
+    #[test]
+    fn weights_are_finite_and_not_negative_and_not_too_many() {
+        let with = |objective_weights| {
+            recall(RecallRequest { k: 1, objective_weights, ..Default::default() }, 1000).violations
+        };
+        let named = [("a", 0.0), ("b", f32::NAN), ("c", -1.0), ("d", f32::INFINITY)];
+        let violations = with(named.map(|(name, weight)| (name.to_owned(), weight)).into());
+        let expected = [r#"objective_weights["b"]"#, r#"objective_weights["c"]"#, r#"objective_weights["d"]"#];
+        assert_eq!(paths(&violations), expected);
+        let many = |n: usize| (0..n).map(|i| (i.to_string(), 1.0)).collect();
+        assert!(with(many(OBJECTIVES_LIMIT)).is_empty());
+        assert_eq!(paths(&with(many(OBJECTIVES_LIMIT + 1))), ["objective_weights"]);
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub(super) struct NewRow<'a> {
     pub(super) test: bool,
 }
 
+/// Histories of users of whom nothing else is known.
+pub(super) const HISTORY_LENGTHS: [usize; 3] = [50, 100, 200];
+
 impl LogBuilder {
     pub(super) fn push(&mut self, row: &NewRow<'_>) -> Result<(), String> {
         let item = self.items.intern(row.item, |text| ItemId::new(text)).map_err(|e| at("item", &e))?;
@@ -47,6 +50,16 @@ impl LogBuilder {
         *place += 1;
         self.rows.push(LogRow { user, item, timestamp, event: row.event, test: row.test });
         Ok(())
+    }
+
+    /// How long a history should be known: the shortest of [`HISTORY_LENGTHS`] that holds all that three quarters of users have, or the
+    /// longest.
+    pub(super) fn history_length(&self) -> usize {
+        let mut lengths = self.lengths.clone();
+        lengths.sort_unstable();
+        let most = lengths.get(lengths.len() * 3 / 4).copied().unwrap_or(0);
+        let fits = HISTORY_LENGTHS.into_iter().find(|&length| i64::try_from(length).is_ok_and(|length| length >= most));
+        fits.unwrap_or(HISTORY_LENGTHS[HISTORY_LENGTHS.len() - 1])
     }
 
     /// The log; `events` names the events by the numbers that the rows carry.
@@ -71,13 +84,13 @@ pub(super) fn side(id: &str, title: Option<&str>, features: Vec<(&str, FeatureKi
 }
 
 /// Users of whom the log is all that is known.
-pub(super) fn users_by_history() -> EntitySchema {
-    side("user_id", None, vec![("history", FeatureKind::Sequence { max_length: 50 })])
+pub(super) fn users_by_history(max_length: usize) -> EntitySchema {
+    side("user_id", None, vec![("history", FeatureKind::Sequence { max_length })])
 }
 
 /// Items of which the id is all that is known.
 pub(super) fn items_by_id() -> EntitySchema {
-    side("item_id", None, vec![("item_id", FeatureKind::Id)])
+    side("item_id", None, vec![("item_id", FeatureKind::Id { hash_buckets: None })])
 }
 
 /// A file of a directory, or what was expected instead.
@@ -85,4 +98,25 @@ pub(super) fn required_file(dir: &Path, name: &str, expected: &str) -> Result<Pa
     let path = dir.join(name);
     let missing = || DatasetError::MissingFile { file: path.display().to_string(), expected: expected.to_owned() };
     if path.is_file() { Ok(path.clone()) } else { Err(missing()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histories_are_as_long_as_most_users_fill() {
+        let length = |users: &[usize]| {
+            let mut log = LogBuilder::default();
+            for (user, &rows) in users.iter().enumerate() {
+                for _ in 0..rows {
+                    let user = user.to_string();
+                    log.push(&NewRow { user: &user, item: "i", timestamp: None, event: 0, test: false }).unwrap();
+                }
+            }
+            log.history_length()
+        };
+        assert_eq!([length(&[3, 4, 5, 900]), length(&[3, 40, 60, 90]), length(&[900; 4])], [200, 100, 200]);
+        assert_eq!([length(&[3, 4, 5, 6, 900]), length(&[])], [50, 50]);
+    }
 }

@@ -44,9 +44,10 @@ pub(super) fn read(path: &Path, options: &ImportOptions) -> Result<Imported, Dat
     source.read(&columns, &options.limits, &mut |row| counter.count(row.number, reader.row(row, &columns)))?;
     let bad_rows = counter.finish()?;
     let weights = weights(&reader.events, &options.events);
+    let users = users_by_history(reader.log.history_length());
     let log = reader.log.finish(reader.events);
     let interactions = InteractionSchema { events: weights, ..InteractionSchema::default() };
-    let schema = Schema { user: users_by_history(), item: items_by_id(), interactions };
+    let schema = Schema { user: users, item: items_by_id(), interactions };
     let items = catalog(EntityTable::default(), &log);
     Ok(Imported { tables: DatasetTables { schema, users: None, items, log }, positive_rating: None, bad_rows })
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path};
 
 use super::{
     ImportOptions, Imported,
-    builder::{required_file, users_by_history},
+    builder::{HISTORY_LENGTHS, required_file, users_by_history},
     movies::{RatingFields, Ratings, push_film},
 };
 use crate::{
@@ -27,7 +27,7 @@ pub(super) fn read(dir: &Path, options: &ImportOptions) -> Result<Imported, Data
     let bad_rows = counter.finish()?;
     let films = read_films(&dir.join("movies.csv"), limits)?;
     let bad_rows = bad_rows.and(films.bad_rows.clone());
-    Ok(Imported { bad_rows, ..ratings.finish(films, (users_by_history(), None), options) })
+    Ok(Imported { bad_rows, ..ratings.finish(films, (users_by_history(HISTORY_LENGTHS[0]), None), options) })
 }
 
 fn push_rating(ratings: &mut Ratings, row: Row<'_>, limits: &Limits) -> Result<(), String> {

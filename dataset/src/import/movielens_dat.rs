@@ -9,7 +9,7 @@ use pagoda_model::{
 
 use super::{
     ImportOptions, Imported,
-    builder::{required_file, side, users_by_history},
+    builder::{HISTORY_LENGTHS, required_file, side, users_by_history},
     lines::read_lines,
     movies::{RatingFields, Ratings, push_film},
 };
@@ -61,7 +61,7 @@ fn read_films(path: &Path, limits: &Limits) -> Result<EntityTable, DatasetError>
 
 fn read_users(path: &Path, limits: &Limits) -> Result<(EntitySchema, Option<EntityTable>), DatasetError> {
     if !path.is_file() {
-        return Ok((users_by_history(), None));
+        return Ok((users_by_history(HISTORY_LENGTHS[0]), None));
     }
     let mut users = EntityTable::default();
     users.bad_rows = read_lines(path, limits, |line| {

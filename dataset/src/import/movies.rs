@@ -70,7 +70,7 @@ impl Ratings {
 
 fn film_schema() -> EntitySchema {
     let features = vec![
-        ("item_id", FeatureKind::Id),
+        ("item_id", FeatureKind::Id { hash_buckets: None }),
         ("genres", FeatureKind::CategoricalList),
         ("title", FeatureKind::Text { buckets: 16_384 }),
         ("year", FeatureKind::Numeric { scale: NumericScale::Standardise }),

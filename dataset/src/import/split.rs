@@ -41,10 +41,11 @@ pub(super) fn read_user_lines(
 
 /// Users and items of whom only the ids and the order are known.
 pub(super) fn imported(log: LogBuilder, split: Split, bad_rows: BadRows) -> Imported {
+    let users = users_by_history(log.history_length());
     let log = log.finish(vec!["click".to_owned()]);
     let interactions =
         InteractionSchema { events: [("click".to_owned(), 1.0)].into(), split, ..InteractionSchema::default() };
-    let schema = Schema { user: users_by_history(), item: items_by_id(), interactions };
+    let schema = Schema { user: users, item: items_by_id(), interactions };
     let items = catalog(EntityTable::default(), &log);
     Imported { tables: DatasetTables { schema, users: None, items, log }, positive_rating: None, bad_rows }
 }

@@ -28,10 +28,15 @@ pub struct DatasetTables {
 /// Writes a data directory. `out` may be new, empty, or an older data directory, which is replaced; anything else is
 /// left alone and refused. On an error nothing is left.
 pub fn write_dataset(out: &Path, tables: &DatasetTables) -> Result<(), DatasetError> {
+    write_dataset_with(out, tables, &[])
+}
+
+/// The same, with further files beside the tables, by name and content.
+pub fn write_dataset_with(out: &Path, tables: &DatasetTables, beside: &[(&str, &[u8])]) -> Result<(), DatasetError> {
     check_replaceable(out)?;
     let files = files(tables)?;
     let staged = Staged::create(out)?;
-    for (name, bytes) in &files {
+    for (name, bytes) in files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).chain(beside.iter().copied()) {
         staged.write(name, bytes)?;
     }
     staged.publish(out)
@@ -126,7 +131,7 @@ fn clear(stale: &Path) -> Result<(), DatasetError> {
 }
 
 /// `.NAME.new.PID` beside `NAME`.
-fn sibling(out: &Path, purpose: &str) -> Result<PathBuf, DatasetError> {
+pub(super) fn sibling(out: &Path, purpose: &str) -> Result<PathBuf, DatasetError> {
     let absolute = std::path::absolute(out).map_err(|e| DatasetError::io(out, e))?;
     let name = absolute.file_name().ok_or_else(|| DatasetError::OutputOccupied {
         path: out.display().to_string(),

@@ -5,6 +5,7 @@
 mod bad_input;
 mod fixture;
 mod importers;
+mod mined;
 mod public_data;
 mod round_trip;
 mod tables;

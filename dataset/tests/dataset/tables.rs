@@ -142,3 +142,47 @@ fn a_history_keeps_the_newest_five_hundred() {
     let users = user_snapshot(&open(dir.path()).unwrap()).unwrap();
     assert_eq!(users.entities[0].features["history"], texts(&["b"; 500]));
 }
+
+#[test]
+fn the_log_is_visited_row_by_row_as_it_is() {
+    let dir = dataset_with("interactions.csv", format!("{LOG}u1,a,30,click\nu1,zzz,31,click\n").as_bytes());
+    let dataset = open(dir.path()).unwrap();
+    let mut rows = Vec::new();
+    let ids = dataset
+        .visit_interactions(&Limits::default(), &mut |row| {
+            rows.push(row);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!((ids.rows as usize, ids.bad_rows.count), (rows.len(), 1));
+    let last = rows[rows.len() - 1];
+    let first = rows.iter().position(|row| *row == last).unwrap();
+    assert!(first + 1 < rows.len(), "a repeated row is visited each time");
+    assert_eq!((ids.users[last.user as usize].as_str(), ids.items[last.item as usize].as_str()), ("u1", "a"));
+    let events: Vec<&String> = dataset.schema().interactions.events.keys().collect();
+    assert_eq!((last.timestamp, last.weight, events[usize::from(last.event)].as_str()), (30, 1.0, "click"));
+    // What is in memory is the same rows without repetitions, by time.
+    rows.pop();
+    rows.sort_by_key(|row| row.timestamp);
+    assert_eq!(dataset.read_interactions(&Limits::default()).unwrap().rows, rows);
+}
+
+#[test]
+fn a_visitor_can_end_the_pass() {
+    let dir = dataset_with("interactions.csv", LOG.as_bytes());
+    let full = || pagoda_dataset::DatasetError::Malformed { file: "disk".into(), description: "full".into() };
+    let mut visited = 0;
+    let outcome = open(dir.path()).unwrap().visit_interactions(&Limits::default(), &mut |_| {
+        visited += 1;
+        Err(full())
+    });
+    assert_eq!((outcome.unwrap_err().to_string(), visited), ("disk: full".to_owned(), 1));
+}
+
+#[test]
+fn a_row_without_an_event_is_told_from_all_that_have_one() {
+    let dir = dataset_with("interactions.csv", b"user_id,item_id,timestamp,event\nu,a,1,\nu,a,1,click\n");
+    let log = open(dir.path()).unwrap().read_interactions(&Limits::default()).unwrap();
+    assert_eq!(log.rows.iter().map(|row| row.event).collect::<Vec<_>>(), [2, 0]);
+    assert_eq!(log.duplicates, 0);
+}

@@ -1,5 +1,7 @@
 //! A full refresh: all items into a new generation, which is published at the end.
 
+use std::collections::BTreeMap;
+
 use futures::TryStreamExt;
 use pagoda_model::{Embedding, Side};
 
@@ -35,10 +37,13 @@ impl Refresher {
     }
 }
 
-/// Real users' embeddings: the queries with which the index measures its recall.
+/// Real users' embeddings, objectives weighed as the model says: the queries with which the index measures its recall.
 async fn sample_queries(plan: &Plan) -> Result<Vec<Embedding>, ItemTowerError> {
     let model = plan.model.clone();
-    let embedded = tokio::task::spawn_blocking(move || model.embed(Side::User, model.sample_users())).await;
-    let embedded = embedded.map_err(|e| ItemTowerError::Internal(format!("embedding the sample users: {e}")))?;
-    embedded.map_err(|e| ItemTowerError::Internal(format!("embedding the sample users: {e}")))
+    let internal = |e: &dyn std::fmt::Display| ItemTowerError::Internal(format!("embedding the sample users: {e}"));
+    let embedded = tokio::task::spawn_blocking(move || {
+        let users = model.embed(Side::User, model.sample_users()).map_err(|e| internal(&e))?;
+        users.iter().map(|user| model.weigh(user, &BTreeMap::new()).map_err(|e| internal(&e))).collect()
+    });
+    embedded.await.map_err(|e| internal(&e))?
 }

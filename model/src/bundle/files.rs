@@ -72,6 +72,9 @@ impl ModelBundle {
             return Err(invalid(MANIFEST, fault));
         }
         let schema = read_schema(file(files, SCHEMA)?)?;
+        if let Some(fault) = manifest.architecture.schema_faults(&schema).first() {
+            return Err(invalid(MANIFEST, fault));
+        }
         let vocabularies: Vocabularies = from_json(files, VOCABULARIES)?;
         let encoder = encoder(schema, &vocabularies)?;
         let model = tensors::read(file(files, TENSORS)?, encoder, &manifest.architecture)?;

@@ -10,8 +10,9 @@ use crate::{ModelVersion, two_tower::Architecture};
 
 /// The manifest's name.
 pub(super) const MANIFEST: &str = "manifest.json";
-/// The format that this release writes, and the newest that it reads.
-pub(super) const FORMAT_VERSION: u32 = 1;
+/// The format that this release writes, and the newest that it reads. Format 1 had towers of hidden layers and a skip alone, means of
+/// histories, one row of the unknown, and an output layer also where there was no hidden one; all of it is a case of format 2.
+pub(super) const FORMAT_VERSION: u32 = 2;
 
 /// The manifest's content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

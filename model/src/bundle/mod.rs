@@ -5,6 +5,7 @@
 
 mod files;
 mod manifest;
+mod objectives;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,12 @@ use sha2::{Digest, Sha256};
 use crate::{
     Embedding, Entity, ModelVersion, Schema, Side, SpaceId,
     features::{EncodedBatch, InvalidFeatures, Vocabularies},
+    schema::FeatureKind,
+    tables::TableSpec,
     two_tower::{Architecture, TwoTower},
 };
+
+pub use self::objectives::{InvalidWeights, WeightFault};
 
 /// Embeddings are computed this many at a time, which bounds memory.
 const EMBED_BATCH: usize = 512;
@@ -241,10 +246,12 @@ fn space_id(
     digest.update(model.encoder.schema().to_toml());
     digest.update(json("manifest.json", architecture)?);
     digest.update(json("vocabularies.json", &shared_vocabularies(model.encoder.schema(), vocabularies))?);
-    for table in model.tables.iter().filter(|t| t.spec.side == Side::Item && !t.spec.is_ids) {
+    // A row of hashed ids is no item's own.
+    let shared = |spec: &TableSpec| spec.side == Side::Item && (!spec.is_ids || spec.is_hashed);
+    for table in model.tables.iter().filter(|t| shared(&t.spec)) {
         update_named(&mut digest, &table.spec.name, &table.values);
     }
-    for (name, weight) in model.towers[Side::Item.index()].weights() {
+    for (name, weight) in model.weights(Side::Item) {
         update_named(&mut digest, &name, &floats(&weight)?);
     }
     let bytes = digest.finalize();
@@ -255,7 +262,7 @@ fn shared_vocabularies<'a>(
     schema: &Schema,
     vocabularies: &'a Vocabularies,
 ) -> BTreeMap<&'a str, &'a crate::features::Learned> {
-    let id = schema.item.features.iter().find(|f| f.kind == crate::schema::FeatureKind::Id).map(|f| f.name.as_str());
+    let id = schema.item.features.iter().find(|f| matches!(f.kind, FeatureKind::Id { .. })).map(|f| f.name.as_str());
     vocabularies.item.iter().map(|(name, l)| (name.as_str(), l)).filter(|&(name, _)| Some(name) != id).collect()
 }
 

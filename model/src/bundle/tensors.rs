@@ -9,8 +9,8 @@ use super::{BundleError, files::TENSORS, floats, invalid};
 use crate::{
     Side,
     features::Encoder,
+    initial::WeightSpec,
     tables::{Layout, Table},
-    tower::Tower,
     two_tower::{Architecture, TwoTower},
 };
 
@@ -22,7 +22,7 @@ pub(super) fn write(model: &TwoTower) -> Result<Vec<u8>, BundleError> {
         tensors.insert(table_name(&table.spec.name), (shape, to_bytes(&table.values)));
     }
     for side in Side::BOTH {
-        for (name, weight) in model.towers[side.index()].weights() {
+        for (name, weight) in model.weights(side) {
             tensors.insert(weight_name(side, &name), (weight.dims().to_vec(), to_bytes(&floats(&weight)?)));
         }
     }
@@ -37,7 +37,7 @@ pub(super) fn write(model: &TwoTower) -> Result<Vec<u8>, BundleError> {
 /// Reads a model's numbers. Sizes are compared with what is expected before anything is allocated.
 pub(super) fn read(bytes: &[u8], encoder: Encoder, architecture: &Architecture) -> Result<TwoTower, BundleError> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| invalid(TENSORS, e))?;
-    let layout = Layout::new(&encoder, &architecture.dims);
+    let layout = Layout::new(&encoder, architecture);
     let tables: Result<Vec<Table>, BundleError> = layout
         .tables
         .iter()
@@ -46,25 +46,26 @@ pub(super) fn read(bytes: &[u8], encoder: Encoder, architecture: &Architecture) 
             Ok(Table { spec: spec.clone(), values })
         })
         .collect();
-    let tower = |side| read_tower(&tensors, architecture, side, layout.input_dim(side));
-    let towers = [tower(Side::User)?, tower(Side::Item)?];
-    Ok(TwoTower { encoder, tables: tables?, towers, layout })
+    let tables = tables?;
+    let weights = |side| read_weights(&tensors, architecture, &layout, side);
+    let weights = [weights(Side::User)?, weights(Side::Item)?];
+    TwoTower::new(encoder, architecture, tables, &weights).map_err(|e| invalid(TENSORS, e))
 }
 
-fn read_tower(
+fn read_weights(
     tensors: &SafeTensors<'_>,
     architecture: &Architecture,
+    layout: &Layout,
     side: Side,
-    input_dim: usize,
-) -> Result<Tower, BundleError> {
-    let shape = architecture.tower(input_dim);
-    let mut weights = BTreeMap::new();
-    for (name, dims) in shape.weights() {
-        let values = read_one(tensors, &weight_name(side, &name), &dims)?;
-        let tensor = Tensor::from_vec(values, dims, &Device::Cpu).map_err(|e| invalid(TENSORS, e))?;
-        weights.insert(name, tensor);
-    }
-    Tower::new(&shape, &weights).map_err(|e| invalid(TENSORS, e))
+) -> Result<BTreeMap<String, Tensor>, BundleError> {
+    let has = |name: &str| tensors.tensor(&weight_name(side, name)).is_ok();
+    let specs = architecture.stored_weights(layout, side, has);
+    let weight = |WeightSpec { name, shape, .. }: WeightSpec| {
+        let values = read_one(tensors, &weight_name(side, &name), &shape)?;
+        let tensor = Tensor::from_vec(values, shape, &Device::Cpu).map_err(|e| invalid(TENSORS, e))?;
+        Ok((name, tensor))
+    };
+    specs.into_iter().map(weight).collect()
 }
 
 fn read_one(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>, BundleError> {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Column, EncodedBatch, InvalidFeatures, InvalidVocabularies, Learned, Vocabularies, Vocabulary, text, validate,
+    Column, EncodedBatch, IdRows, InvalidFeatures, InvalidVocabularies, Learned, Vocabularies, Vocabulary, text,
+    validate,
     vocabulary::{id_feature, pre_scaled, side_schema},
 };
 use crate::{
@@ -26,12 +27,14 @@ pub struct Encoder {
 /// How one feature is encoded.
 #[derive(Clone, Debug)]
 pub(crate) enum Encoding {
-    /// One row: an id or a category.
-    Row { vocabulary: Arc<Vocabulary>, is_id: bool },
+    /// The entity's id.
+    Id { ids: IdRows },
+    /// One row.
+    Category { vocabulary: Arc<Vocabulary> },
     /// Many rows: tags.
     Tags { vocabulary: Arc<Vocabulary> },
     /// The newest `max_length` items that training knew; others have no meaning in a history, and are left out.
-    History { vocabulary: Arc<Vocabulary>, max_length: usize, shared: bool },
+    History { ids: IdRows, max_length: usize, shared: bool },
     /// `[scaled value, 1]`, or `[0, 0]` when absent.
     Number { scale: NumericScale, mean: f64, deviation: f64 },
     /// Row 0 when absent, else 1 + the number of bounds passed.
@@ -45,6 +48,7 @@ pub(crate) enum Encoding {
 impl Encoder {
     /// Joins a schema with what was learned; what does not fit together is an error.
     pub fn new(schema: Arc<Schema>, vocabularies: &Vocabularies) -> Result<Self, InvalidVocabularies> {
+        vocabularies.check_oov_rows()?;
         let shared = shared_ids(&schema, vocabularies)?;
         let encodings = |side| side_encodings(&schema, side, vocabularies, shared.as_ref());
         let encodings = [encodings(Side::User)?, encodings(Side::Item)?];
@@ -77,23 +81,41 @@ impl Encoder {
         Ok(())
     }
 
-    /// The row of an item's id, in the table that histories use; 0 when it has none.
-    pub fn item_row(&self, id: &str) -> u32 {
-        let histories = self.encodings(Side::User).iter().chain(self.encodings(Side::Item));
-        histories
-            .filter_map(|encoding| match encoding {
-                Encoding::History { vocabulary, .. } | Encoding::Row { vocabulary, is_id: true } => {
-                    Some(vocabulary.row(id))
-                }
-                _ => None,
-            })
-            .next_back()
-            .unwrap_or(super::OUT_OF_VOCABULARY)
+    /// The rows that an item has in histories, in the table that these use: [`Self::rows_per_item`] of them, or none for an item that
+    /// histories leave out.
+    pub fn history_rows(&self, item_id: &str) -> Vec<u32> {
+        self.item_ids().map_or_else(Vec::new, |ids| ids.known(item_id))
+    }
+
+    /// How many rows an item of a history has: 2 where ids are hashed, else 1. An item's row is their mean.
+    pub fn rows_per_item(&self) -> usize {
+        self.item_ids().map_or(1, IdRows::rows_per_id)
+    }
+
+    /// The rows that an id of a side would have if it was unknown: what id dropout teaches. Empty, which is zeros, where ids are hashed.
+    pub fn hidden_id_rows(&self, side: Side, id: &str) -> Vec<u32> {
+        let own = self.encodings(side).iter().find_map(|e| match e {
+            Encoding::Id { ids } => Some(ids.hidden(id)),
+            _ => None,
+        });
+        own.unwrap_or_default()
     }
 
     /// The column number of a side's id feature, if it has one.
     pub fn id_column(&self, side: Side) -> Option<usize> {
-        self.encodings(side).iter().position(|e| matches!(e, Encoding::Row { is_id: true, .. }))
+        self.encodings(side).iter().position(|e| matches!(e, Encoding::Id { .. }))
+    }
+
+    fn item_ids(&self) -> Option<&IdRows> {
+        let users = self.encodings(Side::User).iter().filter_map(|e| match e {
+            Encoding::History { ids, .. } => Some(ids),
+            _ => None,
+        });
+        let items = self.encodings(Side::Item).iter().filter_map(|e| match e {
+            Encoding::Id { ids } => Some(ids),
+            _ => None,
+        });
+        users.chain(items).next()
     }
 
     /// The column number of the user's history and its maximum length, if the schema declares one.
@@ -123,14 +145,15 @@ impl Encoding {
 
     fn rows(&self, entity: &Entity, value: Option<&FeatureValue>) -> Vec<u32> {
         match (self, value) {
-            (Self::Row { vocabulary, .. }, Some(FeatureValue::Text(text))) => vec![vocabulary.row(text)],
-            (Self::Row { vocabulary, is_id: true }, None) => vec![vocabulary.row(&entity.id)],
-            (Self::Row { .. }, _) => vec![super::OUT_OF_VOCABULARY],
+            (Self::Id { ids }, Some(FeatureValue::Text(id))) => ids.of(id),
+            (Self::Id { ids }, _) => ids.of(&entity.id),
+            (Self::Category { vocabulary }, Some(FeatureValue::Text(text))) => vec![vocabulary.row(text)],
+            (Self::Category { .. }, _) => vec![super::OUT_OF_VOCABULARY],
             (Self::Tags { vocabulary }, Some(FeatureValue::Texts(texts))) => {
                 texts.iter().map(|t| vocabulary.row(t)).collect()
             }
-            (Self::History { vocabulary, max_length, .. }, Some(FeatureValue::Texts(ids))) => {
-                newest_known(vocabulary, ids, *max_length)
+            (Self::History { ids, max_length, .. }, Some(FeatureValue::Texts(items))) => {
+                newest_known(ids, items, *max_length)
             }
             (Self::Bucket { bounds }, Some(FeatureValue::Number(x))) => {
                 vec![1 + bounds.partition_point(|b| b <= x) as u32]
@@ -157,16 +180,32 @@ impl Encoding {
     }
 }
 
-fn newest_known(vocabulary: &Vocabulary, ids: &[String], max_length: usize) -> Vec<u32> {
-    let known = ids.iter().rev().map(|id| vocabulary.row(id)).filter(|&row| row != super::OUT_OF_VOCABULARY);
-    let mut rows: Vec<u32> = known.take(max_length).collect();
+fn newest_known(ids: &IdRows, items: &[String], max_length: usize) -> Vec<u32> {
+    let mut rows = Vec::with_capacity(max_length.min(items.len()) * ids.rows_per_id());
+    let known = items.iter().rev().filter(|item| ids.push_known(item, &mut rows));
+    known.take(max_length).for_each(drop);
     rows.reverse();
     rows
 }
 
-fn shared_ids(schema: &Schema, vocabularies: &Vocabularies) -> Result<Option<Arc<Vocabulary>>, InvalidVocabularies> {
-    let Some(name) = id_feature(&schema.item) else { return Ok(None) };
-    texts_of(Side::Item, name, vocabularies).map(Some)
+fn shared_ids(schema: &Schema, vocabularies: &Vocabularies) -> Result<Option<IdRows>, InvalidVocabularies> {
+    let Some((name, hash_buckets)) = id_feature(&schema.item) else { return Ok(None) };
+    id_rows(Side::Item, name, hash_buckets, vocabularies).map(Some)
+}
+
+fn id_rows(
+    side: Side,
+    name: &str,
+    hash_buckets: Option<usize>,
+    vocabularies: &Vocabularies,
+) -> Result<IdRows, InvalidVocabularies> {
+    match hash_buckets {
+        Some(buckets) => Ok(IdRows::Hashed { buckets }),
+        None => {
+            let vocabulary = texts_of(side, name, vocabularies)?;
+            Ok(IdRows::Known { vocabulary, unknown_rows: vocabularies.oov_rows })
+        }
+    }
 }
 
 fn texts_of(side: Side, name: &str, vocabularies: &Vocabularies) -> Result<Arc<Vocabulary>, InvalidVocabularies> {
@@ -180,7 +219,7 @@ fn side_encodings(
     schema: &Schema,
     side: Side,
     vocabularies: &Vocabularies,
-    shared: Option<&Arc<Vocabulary>>,
+    shared: Option<&IdRows>,
 ) -> Result<Vec<Encoding>, InvalidVocabularies> {
     let features: &EntitySchema = side_schema(schema, side);
     features.features.iter().map(|f| encoding_of(f, side, vocabularies, shared)).collect()
@@ -190,19 +229,21 @@ fn encoding_of(
     feature: &Feature,
     side: Side,
     vocabularies: &Vocabularies,
-    shared: Option<&Arc<Vocabulary>>,
+    shared: Option<&IdRows>,
 ) -> Result<Encoding, InvalidVocabularies> {
     let texts = || texts_of(side, &feature.name, vocabularies);
+    let ids = |hash_buckets| match shared {
+        // Of the items' vocabulary there is one copy.
+        Some(shared) if side == Side::Item => Ok(shared.clone()),
+        _ => id_rows(side, &feature.name, hash_buckets, vocabularies),
+    };
     Ok(match feature.kind {
-        FeatureKind::Id if side == Side::Item && shared.is_some() => {
-            Encoding::Row { vocabulary: shared.cloned().unwrap_or_default(), is_id: true }
-        }
-        FeatureKind::Id => Encoding::Row { vocabulary: texts()?, is_id: true },
-        FeatureKind::Categorical => Encoding::Row { vocabulary: texts()?, is_id: false },
+        FeatureKind::Id { hash_buckets } => Encoding::Id { ids: ids(hash_buckets)? },
+        FeatureKind::Categorical => Encoding::Category { vocabulary: texts()? },
         FeatureKind::CategoricalList => Encoding::Tags { vocabulary: texts()? },
         FeatureKind::Sequence { max_length } => {
-            let vocabulary = shared.map_or_else(texts, |ids| Ok(ids.clone()))?;
-            Encoding::History { vocabulary, max_length, shared: shared.is_some() }
+            let items = shared.map_or_else(|| ids(None), |shared| Ok(shared.clone()))?;
+            Encoding::History { ids: items, max_length, shared: shared.is_some() }
         }
         FeatureKind::Numeric { scale } => numeric_encoding(feature, scale, side, vocabularies)?,
         FeatureKind::Text { buckets } => Encoding::Text { buckets },

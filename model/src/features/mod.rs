@@ -5,6 +5,7 @@
 
 mod batch;
 mod encoder;
+mod ids;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -14,6 +15,7 @@ mod vocabulary;
 pub use batch::{Column, EncodedBatch};
 pub use encoder::Encoder;
 pub(crate) use encoder::Encoding;
+pub(crate) use ids::IdRows;
 pub use validation::{FeatureFault, InvalidFeatures, LIST_LENGTH_LIMIT, TEXT_BYTES_LIMIT, validate};
 pub use vocabulary::{
     InvalidVocabularies, Learned, OUT_OF_VOCABULARY, Vocabularies, Vocabulary, VocabularyBuilder, VocabularyLimits,

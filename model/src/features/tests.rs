@@ -41,12 +41,16 @@ fn vocabularies(schema: &Schema) -> Vocabularies {
         builder.observe(Side::Item, &item(id, tags, number)).unwrap();
     }
     ["b", "a", "b"].iter().for_each(|id| builder.observe_id(Side::Item, id));
-    builder.finish(VocabularyLimits { min_count: 1, size_max: 100 })
+    builder.finish(VocabularyLimits::default())
 }
 
 fn encoder() -> Encoder {
-    let schema = Schema::from_toml(SCHEMA).unwrap();
-    let vocabularies = vocabularies(&schema);
+    encoder_of(SCHEMA, 1)
+}
+
+fn encoder_of(schema: &str, oov_rows: usize) -> Encoder {
+    let schema = Schema::from_toml(schema).unwrap();
+    let vocabularies = Vocabularies { oov_rows, ..vocabularies(&schema) };
     Encoder::new(Arc::new(schema), &vocabularies).unwrap()
 }
 
@@ -70,8 +74,8 @@ fn ids_and_tags_have_rows_by_frequency_and_strangers_share_row_0() {
 fn a_history_is_the_newest_known_items_oldest_first_in_the_item_table() {
     assert_eq!(encode(Side::User, &user(&["b", "a", "unknown", "b"])).columns()[1].bag(0), [2, 1]);
     assert_eq!(encode(Side::User, &user(&["unknown"])).columns()[1].bag(0), [0; 0]);
-    assert_eq!(encoder().item_row("a"), 2);
-    assert_eq!(encoder().item_row("unknown"), OUT_OF_VOCABULARY);
+    assert_eq!(encoder().history_rows("a"), [2]);
+    assert_eq!(encoder().history_rows("unknown"), [0; 0]);
 }
 
 #[test]
@@ -124,9 +128,58 @@ fn rare_texts_get_no_row() {
     let schema = Schema::from_toml(SCHEMA).unwrap();
     let mut builder = VocabularyBuilder::new(&schema);
     ["b", "a", "b"].iter().for_each(|id| builder.observe_id(Side::Item, id));
-    let vocabularies = builder.finish(VocabularyLimits { min_count: 2, size_max: 100 });
+    let vocabularies = builder.finish(VocabularyLimits { min_count: 2, ..VocabularyLimits::default() });
     let Some(Learned::Texts(ids)) = vocabularies.item.get("item_id") else { panic!("ids have a vocabulary") };
     assert_eq!(ids.texts(), ["b"]);
+}
+
+#[test]
+fn unknown_ids_share_the_first_rows_and_known_ones_follow() {
+    let encoder = encoder_of(SCHEMA, 5);
+    let mut batch = encoder.empty_batch(Side::Item);
+    let ids = ["b", "a", "new", ""];
+    ids.iter().for_each(|id| encoder.encode_into(Side::Item, &Entity::of_id(*id), &mut batch).unwrap());
+    let rows: Vec<u32> = (0..ids.len()).map(|i| batch.columns()[0].bag(i)[0]).collect();
+    assert_eq!(rows[..2], [5, 6]);
+    assert!(rows[2..].iter().all(|&row| row < 5));
+    assert_eq!(encoder.hidden_id_rows(Side::Item, "new"), [rows[2]]);
+    assert!(encoder.hidden_id_rows(Side::Item, "b")[0] < 5);
+    let mut users = encoder.empty_batch(Side::User);
+    encoder.encode_into(Side::User, &user(&["b", "new", "a"]), &mut users).unwrap();
+    assert_eq!(users.columns()[1].bag(0), [5, 6], "a history leaves the unknown out");
+}
+
+#[test]
+fn the_number_of_rows_of_the_unknown_is_kept_and_checked() {
+    let schema = Schema::from_toml(SCHEMA).unwrap();
+    let one = vocabularies(&schema);
+    let json = serde_json::to_string(&one).unwrap();
+    assert!(!json.contains("oov_rows"), "as the first release wrote it");
+    let five = Vocabularies { oov_rows: 5, ..one };
+    assert_eq!(serde_json::from_str::<Vocabularies>(&serde_json::to_string(&five).unwrap()).unwrap(), five);
+    for oov_rows in [0, usize::MAX] {
+        let error = Encoder::new(Arc::new(schema.clone()), &Vocabularies { oov_rows, ..five.clone() }).unwrap_err();
+        assert!(error.to_string().contains("oov_rows"), "{error}");
+    }
+}
+
+#[test]
+fn hashed_ids_need_no_vocabulary_and_histories_use_both_rows() {
+    let hashed = SCHEMA.replace("kind = \"id\"", "kind = \"id\", hash_buckets = 50");
+    let encoder = encoder_of(&hashed, 1);
+    let rows = |id: &str| encoder.history_rows(id);
+    assert_eq!((rows("a").len(), encoder.rows_per_item()), (2, 2));
+    let mut users = encoder.empty_batch(Side::User);
+    encoder.encode_into(Side::User, &user(&["a", "b", "never seen"]), &mut users).unwrap();
+    assert_eq!(users.columns()[1].bag(0).len(), 4, "the newest two items");
+    let mut items = encoder.empty_batch(Side::Item);
+    encoder.encode_into(Side::Item, &Entity::of_id("never seen"), &mut items).unwrap();
+    let mut newest = users.columns()[1].bag(0)[2..].to_vec();
+    newest.sort_unstable();
+    let mut own = items.columns()[0].bag(0).to_vec();
+    own.sort_unstable();
+    assert_eq!(newest, own);
+    assert!(encoder.hidden_id_rows(Side::Item, "a").is_empty());
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn trigrams(word: &str) -> Vec<String> {
 }
 
 /// FNV-1a, finished with a mixer so that its low bits are good; stable across machines and releases.
-fn row(bytes: &[u8], seed: u64, buckets: usize) -> u32 {
+pub(super) fn row(bytes: &[u8], seed: u64, buckets: usize) -> u32 {
     let fnv =
         bytes.iter().fold(0xcbf2_9ce4_8422_2325 ^ seed, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     let mixed = (fnv ^ (fnv >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);

@@ -48,7 +48,7 @@ fn not_declared(schema: &EntitySchema) -> String {
 
 fn fault_of(kind: &FeatureKind, value: &FeatureValue) -> Option<String> {
     match (kind, value) {
-        (FeatureKind::Id | FeatureKind::Categorical | FeatureKind::Text { .. }, FeatureValue::Text(text)) => {
+        (FeatureKind::Id { .. } | FeatureKind::Categorical | FeatureKind::Text { .. }, FeatureValue::Text(text)) => {
             text_fault(text)
         }
         (FeatureKind::CategoricalList | FeatureKind::Sequence { .. }, FeatureValue::Texts(texts)) => texts_fault(texts),
@@ -90,7 +90,7 @@ fn floats_fault(dim: usize, floats: &[f32]) -> Option<String> {
 
 fn expected(kind: &FeatureKind) -> &'static str {
     match kind {
-        FeatureKind::Id | FeatureKind::Categorical | FeatureKind::Text { .. } => "a text",
+        FeatureKind::Id { .. } | FeatureKind::Categorical | FeatureKind::Text { .. } => "a text",
         FeatureKind::CategoricalList => "a list of texts",
         FeatureKind::Sequence { .. } => "a list of item ids",
         FeatureKind::Numeric { .. } => "a number",

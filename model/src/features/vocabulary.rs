@@ -10,31 +10,41 @@ use crate::{
     schema::{EntitySchema, FeatureKind, NumericScale},
 };
 
-/// The row of everything that training did not see. It is trained as well, see the trainer's id dropout.
+/// The row of categories, tags and numbers that training did not see. Unknown ids may have more rows than this one
+/// ([`Vocabularies::oov_rows`]).
 pub const OUT_OF_VOCABULARY: u32 = 0;
 
 const BUCKETS: usize = 10;
 
-/// Texts and their rows: the first text has row 1, since row 0 is [`OUT_OF_VOCABULARY`].
+/// The most out-of-vocabulary rows of a vocabulary of ids.
+const OOV_ROWS_LIMIT: usize = 1 << 24;
+
+/// Texts and their rows. Of categories and tags the first text has row 1, since row 0 is [`OUT_OF_VOCABULARY`]; of ids it has the
+/// row behind all those of the unknown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Vocabulary {
     texts: Vec<String>,
-    rows: HashMap<String, u32>,
+    places: HashMap<String, u32>,
 }
 
 impl Vocabulary {
-    /// The text's row, or [`OUT_OF_VOCABULARY`].
+    /// The row of a category or a tag, or [`OUT_OF_VOCABULARY`].
     pub fn row(&self, text: &str) -> u32 {
-        self.rows.get(text).copied().unwrap_or(OUT_OF_VOCABULARY)
+        self.place(text).map_or(OUT_OF_VOCABULARY, |place| place + 1)
     }
 
-    /// How many rows a table needs: one per text and one for the rest.
+    /// Where the text stands, from 0.
+    pub fn place(&self, text: &str) -> Option<u32> {
+        self.places.get(text).copied()
+    }
+
+    /// How many rows a table of categories or tags needs: one per text and one for the rest.
     pub fn rows(&self) -> usize {
         self.texts.len() + 1
     }
 
-    /// The texts, by row.
+    /// The texts, by place.
     pub fn texts(&self) -> &[String] {
         &self.texts
     }
@@ -43,14 +53,14 @@ impl Vocabulary {
 impl TryFrom<Vec<String>> for Vocabulary {
     type Error = InvalidVocabularies;
     fn try_from(texts: Vec<String>) -> Result<Self, InvalidVocabularies> {
-        if texts.len() >= u32::MAX as usize {
+        if texts.len() >= u32::MAX as usize - OOV_ROWS_LIMIT {
             return Err(InvalidVocabularies(format!("a vocabulary of {} texts is too large", texts.len())));
         }
-        let rows: HashMap<String, u32> = texts.iter().zip(1..).map(|(t, row)| (t.clone(), row)).collect();
-        if rows.len() != texts.len() {
+        let places: HashMap<String, u32> = texts.iter().cloned().zip(0..).collect();
+        if places.len() != texts.len() {
             return Err(InvalidVocabularies("a text occurs twice in a vocabulary".into()));
         }
-        Ok(Self { texts, rows })
+        Ok(Self { texts, places })
     }
 }
 
@@ -78,14 +88,18 @@ pub enum Learned {
 }
 
 /// What was learned of every feature that learns, by side and feature. A sequence appears only when the item side has no
-/// id feature whose table it could share.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// id feature whose table it could share. Hashed ids learn nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vocabularies {
     /// The users' features.
     pub user: BTreeMap<String, Learned>,
     /// The items' features.
     pub item: BTreeMap<String, Learned>,
+    /// How many rows unknown ids have, of every vocabulary of ids; a hash of the id chooses. They are trained as well, see the trainer's
+    /// id dropout. Bundles of format 1 have one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub oov_rows: usize,
 }
 
 /// Vocabularies that do not fit the schema or themselves.
@@ -93,7 +107,30 @@ pub struct Vocabularies {
 #[error("{0}")]
 pub struct InvalidVocabularies(pub String);
 
+impl Default for Vocabularies {
+    fn default() -> Self {
+        Self { user: BTreeMap::new(), item: BTreeMap::new(), oov_rows: 1 }
+    }
+}
+
+const fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_one(rows: &usize) -> bool {
+    *rows == 1
+}
+
 impl Vocabularies {
+    /// Checks the number of rows of the unknown.
+    pub(super) fn check_oov_rows(&self) -> Result<(), InvalidVocabularies> {
+        if (1..=OOV_ROWS_LIMIT).contains(&self.oov_rows) {
+            return Ok(());
+        }
+        Err(InvalidVocabularies(format!("oov_rows: is between 1 and {OOV_ROWS_LIMIT}, found {}", self.oov_rows)))
+    }
+
     /// One side's features.
     pub fn side(&self, side: Side) -> &BTreeMap<String, Learned> {
         match side {
@@ -106,10 +143,19 @@ impl Vocabularies {
 /// How large a vocabulary may get, and how often a text must occur to get a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VocabularyLimits {
-    /// Texts that occur less often share the out-of-vocabulary row.
+    /// Texts that occur less often share the out-of-vocabulary rows.
     pub min_count: u64,
     /// The most frequent texts win, ties by text.
     pub size_max: usize,
+    /// How many out-of-vocabulary rows each vocabulary of ids has, 1 to 2^24.
+    pub oov_rows: usize,
+}
+
+impl Default for VocabularyLimits {
+    /// Everything that occurs has a row, and the unknown share one.
+    fn default() -> Self {
+        Self { min_count: 1, size_max: usize::MAX, oov_rows: 1 }
+    }
 }
 
 /// Learns vocabularies from the training data. Ids are given apart ([`Self::observe_id`]), because an id deserves a row only
@@ -133,9 +179,9 @@ impl<'a> VocabularyBuilder<'a> {
         for feature in &schema.features {
             let Some(value) = entity.features.get(&feature.name) else { continue };
             match (&feature.kind, value) {
-                (FeatureKind::Categorical, FeatureValue::Text(text)) => self.count(side, &feature.name, text),
+                (FeatureKind::Categorical, FeatureValue::Text(text)) => self.count(side, &feature.name, text, 1),
                 (FeatureKind::CategoricalList, FeatureValue::Texts(texts)) => {
-                    texts.iter().for_each(|text| self.count(side, &feature.name, text));
+                    texts.iter().for_each(|text| self.count(side, &feature.name, text, 1));
                 }
                 (FeatureKind::Numeric { scale }, FeatureValue::Number(number)) => {
                     self.numbers[side.index()]
@@ -151,10 +197,17 @@ impl<'a> VocabularyBuilder<'a> {
 
     /// Learns an id that training examples use, once per use.
     pub fn observe_id(&mut self, side: Side, id: &str) {
-        if let Some(name) = id_feature(side_schema(self.schema, side)) {
-            self.count(side, name, id);
+        self.observe_id_times(side, id, 1);
+    }
+
+    /// Learns an id that so many training examples use; at 0 it stays unknown.
+    pub fn observe_id_times(&mut self, side: Side, id: &str, times: u64) {
+        if let Some((name, hash_buckets)) = id_feature(side_schema(self.schema, side)) {
+            if hash_buckets.is_none() {
+                self.count(side, name, id, times);
+            }
         } else if let (Side::Item, Some((history, _))) = (side, self.schema.history()) {
-            self.count(Side::User, history, id);
+            self.count(Side::User, history, id, times);
         }
     }
 
@@ -169,18 +222,21 @@ impl<'a> VocabularyBuilder<'a> {
             });
             learned.collect()
         };
-        Vocabularies { user: learn(Side::User), item: learn(Side::Item) }
+        Vocabularies { user: learn(Side::User), item: learn(Side::Item), oov_rows: limits.oov_rows }
     }
 
-    fn count(&mut self, side: Side, feature: &str, text: &str) {
+    fn count(&mut self, side: Side, feature: &str, text: &str, times: u64) {
+        if times == 0 {
+            return;
+        }
         let counts = &mut self.texts[side.index()];
         if !counts.contains_key(feature) {
             counts.insert(feature.to_owned(), HashMap::new());
         }
         let Some(counts) = counts.get_mut(feature) else { return };
         match counts.get_mut(text) {
-            Some(count) => *count += 1,
-            None => drop(counts.insert(text.to_owned(), 1)),
+            Some(count) => *count += times,
+            None => drop(counts.insert(text.to_owned(), times)),
         }
     }
 }
@@ -193,9 +249,12 @@ pub(crate) fn side_schema(schema: &Schema, side: Side) -> &EntitySchema {
     }
 }
 
-/// The name of a side's id feature, if it has one.
-pub(crate) fn id_feature(schema: &EntitySchema) -> Option<&str> {
-    schema.features.iter().find(|f| f.kind == FeatureKind::Id).map(|f| f.name.as_str())
+/// The name of a side's id feature, if it has one, and how many rows its ids share by hashes, if they do.
+pub(crate) fn id_feature(schema: &EntitySchema) -> Option<(&str, Option<usize>)> {
+    schema.features.iter().find_map(|f| match f.kind {
+        FeatureKind::Id { hash_buckets } => Some((f.name.as_str(), hash_buckets)),
+        _ => None,
+    })
 }
 
 fn shares_id_table(schema: &Schema) -> bool {
@@ -210,7 +269,8 @@ fn learned_of(
     shares_id_table: bool,
 ) -> Option<Learned> {
     match kind {
-        FeatureKind::Id | FeatureKind::Categorical | FeatureKind::CategoricalList => {
+        FeatureKind::Id { hash_buckets: Some(_) } => None,
+        FeatureKind::Id { .. } | FeatureKind::Categorical | FeatureKind::CategoricalList => {
             Some(Learned::Texts(ranked(texts, limits)))
         }
         FeatureKind::Sequence { .. } if !shares_id_table => Some(Learned::Texts(ranked(texts, limits))),
@@ -224,7 +284,7 @@ fn ranked(counts: Option<&HashMap<String, u64>>, limits: VocabularyLimits) -> Vo
     let mut counts: Vec<(&String, u64)> =
         counts.into_iter().flatten().map(|(t, &n)| (t, n)).filter(|&(_, n)| n >= limits.min_count).collect();
     counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-    counts.truncate(limits.size_max.min(u32::MAX as usize - 1));
+    counts.truncate(limits.size_max.min(u32::MAX as usize - OOV_ROWS_LIMIT - 1));
     Vocabulary::try_from(counts.into_iter().map(|(t, _)| t.clone()).collect::<Vec<_>>())
         .expect("keys of a map are distinct and few enough")
 }

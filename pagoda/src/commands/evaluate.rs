@@ -4,11 +4,11 @@ use anyhow::{Context, Result, bail};
 use pagoda_dataset::Dataset;
 use pagoda_model::bundle::ModelBundle;
 use pagoda_registry::{Entry, Kind, Registry};
-use pagoda_trainer::{EvaluateConfig, Report};
+use pagoda_trainer::Report;
 
 use super::{
     refresh::open_registry,
-    train::{metrics_table, show},
+    train::{say_evaluation, show, train_config},
 };
 use crate::{
     addresses::write_whole,
@@ -18,12 +18,13 @@ use crate::{
 };
 
 pub(crate) async fn run(args: &EvaluateArgs) -> Result<()> {
+    let config = train_config(args.preset.as_deref(), args.config.as_deref(), args.seed)?;
     let data = Dataset::open(&args.place.data)?;
     let registry = open_registry(&args.place.store).await?;
     let bundle = bundle(&registry, args.model.as_deref()).await?;
     let mut stages = Stages::new("");
     let report = &mut |report: &Report| show(&mut stages, report);
-    let summary = pagoda_trainer::evaluate(&data, &bundle, &EvaluateConfig::default(), report)?;
+    let summary = pagoda_trainer::evaluate(&data, &bundle, &config.evaluate(), report)?;
     stages.end();
     if let Some(path) = &args.summary {
         write_whole(path, &serde_json::to_vec_pretty(&summary)?)?;
@@ -31,7 +32,7 @@ pub(crate) async fn run(args: &EvaluateArgs) -> Result<()> {
     if args.json {
         return say_json(&summary);
     }
-    say(metrics_table(&summary));
+    say_evaluation(&summary);
     say(format_args!(
         "model {}: {} queries over {} items",
         bundle.version(),
@@ -42,7 +43,7 @@ pub(crate) async fn run(args: &EvaluateArgs) -> Result<()> {
 }
 
 /// The model bundle of a version, or the newest, having proved itself.
-async fn bundle(registry: &Registry, version: Option<&str>) -> Result<ModelBundle> {
+pub(crate) async fn bundle(registry: &Registry, version: Option<&str>) -> Result<ModelBundle> {
     let entry = entry(registry, version).await?;
     let files = registry.fetch(&entry).await?.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
     Ok(ModelBundle::from_files(&files)?)

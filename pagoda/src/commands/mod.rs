@@ -1,9 +1,11 @@
 //! What each command does, one file a command.
 
+pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
 pub(crate) mod generate;
 pub(crate) mod import;
+pub(crate) mod mine;
 pub(crate) mod recall;
 pub(crate) mod refresh;
 pub(crate) mod status;

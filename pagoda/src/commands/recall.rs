@@ -26,6 +26,7 @@ pub(crate) async fn run(args: &RecallArgs) -> Result<()> {
         k: args.k,
         exclude_item_ids: args.exclude.clone(),
         include_history: args.include_history,
+        objective_weights: objective_weights(&args.objectives)?,
     };
     let titles = data.as_ref().map(titles).transpose()?.unwrap_or_default();
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
@@ -98,6 +99,19 @@ fn as_json(user: &str, reply: &RecallResponse, titles: &HashMap<String, String>)
     })
 }
 
+/// `--objective NAME=WEIGHT`; the service says which weights and names are good.
+fn objective_weights(given: &[String]) -> Result<HashMap<String, f32>> {
+    let mut weights = HashMap::new();
+    for pair in given {
+        let (name, text) = pair.split_once('=').with_context(|| format!("--objective {pair}: expected NAME=WEIGHT"))?;
+        let weight = text.parse().with_context(|| format!("--objective {name}: expected a number, found `{text}`"))?;
+        if weights.insert(name.to_owned(), weight).is_some() {
+            bail!("--objective {name}: is given twice");
+        }
+    }
+    Ok(weights)
+}
+
 /// `--feature NAME=VALUE` by the schema's kinds; without a data directory the shape of the value decides.
 fn features(given: &[String], data: Option<&Dataset>) -> Result<HashMap<String, FeatureValue>> {
     let mut features = HashMap::new();
@@ -145,5 +159,18 @@ mod tests {
     #[test]
     fn a_pair_without_a_name_is_refused() {
         assert!(features(&["region".into()], None).unwrap_err().to_string().contains("NAME=VALUE"));
+    }
+
+    #[test]
+    fn objectives_are_pairs_of_a_name_and_a_number() {
+        let parse = |given: &[&str]| objective_weights(&given.iter().map(|g| (*g).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            parse(&["click=1", "buy=2.5"]).unwrap(),
+            HashMap::from([("click".into(), 1.0), ("buy".into(), 2.5)])
+        );
+        for (bad, named) in [(&["click"][..], "NAME=WEIGHT"), (&["click=a"], "`a`"), (&["click=1", "click=2"], "twice")]
+        {
+            assert!(parse(bad).unwrap_err().to_string().contains(named), "{bad:?}");
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! `pagoda train`: both towers from a data directory, evaluated, registered in a store.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use pagoda_dataset::Dataset;
 use pagoda_registry::{Kind, Registry};
-use pagoda_trainer::{EvaluationSummary, Report, Stage, Summary, TrainConfig};
+use pagoda_trainer::{
+    Checkpoints, EvaluationSummary, EventWriter, Metrics, Preset, Report, Stage, Summary, TrainConfig, Trained,
+    report::RunReport,
+};
 use serde_json::json;
 
 use super::refresh::open_registry;
@@ -18,47 +21,131 @@ use crate::{
 };
 
 pub(crate) async fn run(args: &TrainArgs) -> Result<()> {
-    let config = config(args)?;
+    let settings = &args.settings;
+    let config = train_config(settings.preset.as_deref(), settings.config.as_deref(), settings.seed)?;
+    let config = with_hard(config, settings.hard.as_deref());
     let data = Dataset::open(&args.place.data)?;
-    let (bundle, summary) = train(&data, &config)?;
+    let checkpoints = args.checkpoints.clone().map(|dir| Checkpoints { dir, resume: args.resume });
+    let mut board = args.tensorboard.as_deref().map(Board::create).transpose()?;
+    let mut trained = train(&data, &config, checkpoints.as_ref(), board.as_mut())?;
+    if let Some(board) = board {
+        board.finish(&trained.summary)?;
+    }
     let registry = open_registry(&args.place.store).await?;
-    register(&registry, bundle, &summary.model_version).await?;
+    let summary = &trained.summary;
+    register(&registry, files(&trained)?, &summary.model_version).await?;
     if let Some(path) = &args.summary {
-        write_whole(path, &serde_json::to_vec_pretty(&summary)?)?;
+        write_whole(path, &serde_json::to_vec_pretty(summary)?)?;
+    }
+    if let Some(path) = &args.report {
+        trained.report.title = format!("Two towers on {}", args.place.data.display());
+        write_report(&trained.report, path)?;
     }
     if args.json {
-        return say_json(&summary);
+        return say_json(&trained.summary);
     }
-    say_summary(&summary);
+    say_summary(&trained.summary);
     Ok(())
 }
 
 /// Trains with the defaults, registers the model, and says how good it is.
 pub(crate) async fn train_and_register(data: &Dataset, registry: &Registry) -> Result<Summary> {
-    let (bundle, summary) = train(data, &TrainConfig::default())?;
-    register(registry, bundle, &summary.model_version).await?;
-    say_summary(&summary);
-    Ok(summary)
+    let trained = train(data, &TrainConfig::default(), None, None)?;
+    register(registry, files(&trained)?, &trained.summary.model_version).await?;
+    say_summary(&trained.summary);
+    Ok(trained.summary)
 }
 
-fn config(args: &TrainArgs) -> Result<TrainConfig> {
-    let mut config = match &args.config {
-        None => TrainConfig::default(),
-        Some(path) => {
-            let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            TrainConfig::from_toml(&text).with_context(|| path.display().to_string())?
-        }
-    };
-    config.seed = args.seed.unwrap_or(config.seed);
+/// The defaults, a preset laid over them, a file laid over both, and a seed.
+pub(crate) fn train_config(preset: Option<&str>, file: Option<&Path>, seed: Option<u64>) -> Result<TrainConfig> {
+    let preset: Option<Preset> = preset.map(str::parse).transpose().context("--preset")?;
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let text = file.map(read).transpose()?;
+    let layers: Vec<&str> = preset.map(Preset::toml).into_iter().chain(text.as_deref()).collect();
+    let name = file.map_or_else(|| "settings".to_owned(), |path| path.display().to_string());
+    let mut config = TrainConfig::layered(&layers).context(name)?;
+    config.seed = seed.unwrap_or(config.seed);
     Ok(config)
 }
 
-fn train(data: &Dataset, config: &TrainConfig) -> Result<(BTreeMap<String, Bytes>, Summary)> {
+fn with_hard(mut config: TrainConfig, hard: Option<&Path>) -> TrainConfig {
+    if let Some(path) = hard {
+        config.negatives.hard_file = path.display().to_string();
+    }
+    config
+}
+
+fn train(
+    data: &Dataset,
+    config: &TrainConfig,
+    checkpoints: Option<&Checkpoints>,
+    mut board: Option<&mut Board>,
+) -> Result<Trained> {
     let mut stages = Stages::new("");
-    let trained = pagoda_trainer::train(data, config, &mut |report: &Report| show(&mut stages, report))?;
+    let mut report = |report: &Report| {
+        show(&mut stages, report);
+        if let Some(board) = &mut board {
+            board.report(report);
+        }
+    };
+    let trained = pagoda_trainer::train(data, config, checkpoints, &mut report)?;
     stages.end();
-    let files = trained.bundle.to_files()?.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
-    Ok((files, trained.summary))
+    Ok(trained)
+}
+
+fn files(trained: &Trained) -> Result<BTreeMap<String, Bytes>> {
+    Ok(trained.bundle.to_files()?.into_iter().map(|(name, bytes)| (name, bytes.into())).collect())
+}
+
+fn write_report(report: &RunReport, path: &Path) -> Result<()> {
+    let mut report = report.clone();
+    report.created = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let mut page = Vec::new();
+    report.write_html(&mut page)?;
+    write_whole(path, &page)
+}
+
+/// A run's curves for TensorBoard.
+struct Board {
+    events: EventWriter,
+    /// The first fault of writing; a run does not end for its curves.
+    fault: Option<std::io::Error>,
+}
+
+impl Board {
+    fn create(dir: &Path) -> Result<Self> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let events = EventWriter::create(dir, now).with_context(|| format!("cannot write to {}", dir.display()))?;
+        Ok(Self { events, fault: None })
+    }
+
+    fn report(&mut self, report: &Report) {
+        if report.stage != Stage::Train {
+            return;
+        }
+        let values = [
+            ("train/loss", report.loss.map(f64::from)),
+            ("train/examples_per_s", report.examples_per_s),
+            ("validation/recall_at_20", report.validation),
+        ];
+        for (tag, value) in values.into_iter().filter_map(|(tag, value)| Some((tag, value?))) {
+            self.scalar(tag, report.step, value);
+        }
+    }
+
+    fn scalar(&mut self, tag: &str, step: u64, value: f64) {
+        if let Err(error) = self.events.scalar(tag, step, value) {
+            self.fault.get_or_insert(error);
+        }
+    }
+
+    /// Adds the test figures, and says whether all was written.
+    fn finish(mut self, summary: &Summary) -> Result<()> {
+        for (name, &value) in &summary.evaluation.metrics {
+            self.scalar(&format!("test/{name}"), summary.steps, value);
+        }
+        self.fault.map_or(Ok(()), |fault| Err(fault).context("TensorBoard's event file"))
+    }
 }
 
 async fn register(registry: &Registry, files: BTreeMap<String, Bytes>, model_version: &str) -> Result<()> {
@@ -76,12 +163,16 @@ pub(crate) fn show(stages: &mut Stages, report: &Report) {
     };
     let loss = report.loss.map(|loss| format!("loss {loss:.4}"));
     let speed = report.examples_per_s.map(|speed| format!("{} examples/s", count(speed as u64)));
-    let message = loss.into_iter().chain(speed).collect::<Vec<_>>().join(", ");
+    let validation = report.validation.map(|recall| format!("validation recall_at_20 {recall:.4}"));
+    let message = loss.into_iter().chain(validation).chain(speed).collect::<Vec<_>>().join(", ");
     stages.show(stage, report.step, report.total, message);
 }
 
 fn say_summary(summary: &Summary) {
-    say(metrics_table(&summary.evaluation));
+    say_evaluation(&summary.evaluation);
+    if summary.negatives.len() > 1 {
+        say(negatives_table(summary));
+    }
     say(format_args!(
         "model {}: {} examples at {} a second, {} queries over {} items",
         summary.model_version,
@@ -92,16 +183,45 @@ fn say_summary(summary: &Summary) {
     ));
 }
 
-/// The model's figures beside popularity's.
-pub(crate) fn metrics_table(evaluation: &EvaluationSummary) -> comfy_table::Table {
+/// The model's figures beside the baselines', and what a reader must know.
+pub(crate) fn say_evaluation(evaluation: &EvaluationSummary) {
+    say(metrics_table(evaluation));
+    evaluation.warnings.iter().for_each(|warning| say(format_args!("note: {warning}")));
+}
+
+/// The model's figures beside popularity's and the other baselines'.
+fn metrics_table(evaluation: &EvaluationSummary) -> comfy_table::Table {
+    let figure = |metrics: &Metrics, name: &str| metrics.get(name).map_or("-".into(), |v| format!("{v:.4}"));
     let rows = evaluation.metrics.iter().map(|(name, &model)| {
         let popularity = evaluation.popularity.get(name).copied().unwrap_or(f64::NAN);
         let ratio = if popularity > 0.0 { format!("{:.2}", model / popularity) } else { "-".into() };
-        (order(name), vec![name.clone(), format!("{model:.4}"), format!("{popularity:.4}"), ratio])
+        let baselines = evaluation.baselines.values().map(|metrics| figure(metrics, name));
+        let own = [name.clone(), format!("{model:.4}"), format!("{popularity:.4}"), ratio];
+        (order(name), own.into_iter().chain(baselines).collect::<Vec<_>>())
     });
     let mut rows: Vec<_> = rows.collect();
     rows.sort();
-    table(&["metric", "two towers", "popularity", "ratio"], &[1, 2, 3], rows.into_iter().map(|(_, row)| row).collect())
+    let names = evaluation.baselines.keys().map(String::as_str);
+    let header: Vec<&str> = ["metric", "two towers", "popularity", "ratio"].into_iter().chain(names).collect();
+    let numbers: Vec<usize> = (1..header.len()).collect();
+    table(&header, &numbers, rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// The negatives as they came out.
+fn negatives_table(summary: &Summary) -> comfy_table::Table {
+    let percent = |share: f64| format!("{:.2}%", 100.0 * share);
+    let rows = summary.negatives.iter().map(|figures| {
+        vec![
+            figures.source.name().to_owned(),
+            percent(figures.target_share),
+            percent(figures.realised_share),
+            figures.loss_share.map_or("-".into(), percent),
+            figures.masked_share.map_or("-".into(), percent),
+            figures.estimated_false_negative_rate.map_or("-".into(), percent),
+        ]
+    });
+    let header = ["negatives", "asked for", "realised", "of the loss", "masked", "est. false"];
+    table(&header, &[1, 2, 3, 4, 5], rows.collect())
 }
 
 /// recall first, then ndcg, then coverage, each by k.

@@ -115,7 +115,7 @@ async fn start(concurrency: usize, grace_ms: u64) -> Running {
 
 fn embed(id: &str, timeout: Option<Duration>) -> Request<EmbedUsersRequest> {
     let user = Entity { id: id.into(), ..Default::default() };
-    let mut request = Request::new(EmbedUsersRequest { users: vec![user] });
+    let mut request = Request::new(EmbedUsersRequest { users: vec![user], ..Default::default() });
     if let Some(timeout) = timeout {
         request.set_timeout(timeout);
     }

@@ -251,6 +251,11 @@ impl TrainConfig {
         if faults.is_empty() { Ok(()) } else { Err(InvalidConfig(faults)) }
     }
 
+    /// What each objective weighs, in the order of their names; none without objectives.
+    pub(crate) fn objective_weights(&self) -> Vec<f32> {
+        self.objectives.values().map(|objective| objective.weight).collect()
+    }
+
     /// The part that the evaluation needs.
     pub fn evaluate(&self) -> EvaluateConfig {
         EvaluateConfig { seed: self.seed, split: self.split.clone(), evaluation: self.evaluation.clone() }

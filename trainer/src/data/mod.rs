@@ -1,9 +1,27 @@
-//! The data set in memory: users, catalog and positives as numbers, the split, and each user's timeline.
+//! The data set: users and catalog in memory, and the log, which need not fit there: partitions of users' [`Timelines`], split into parts, from
+//! which passes and [`Examples`] are drawn.
+//!
+//! Knows nothing of encoding, models or metrics.
 
+mod examples;
+mod hash;
+mod log;
+mod quantile;
+mod rows;
+mod spill;
 mod split;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod timelines;
 
-pub(crate) use split::split_positives;
-pub(crate) use tables::{Data, Positive};
-pub(crate) use timelines::Timelines;
+#[cfg(test)]
+pub(crate) use self::log::LogLimits;
+pub(crate) use self::{
+    examples::{Example, Examples},
+    hash::mixed,
+    rows::Row,
+    split::Part,
+    tables::{Data, Tally},
+    timelines::{Timeline, Timelines},
+};

@@ -2,69 +2,123 @@
 
 use std::collections::HashMap;
 
-use pagoda_dataset::{Dataset, EntityTable, Interactions, Limits};
-use pagoda_model::{Entity, Schema};
+use pagoda_dataset::{Dataset, EntityTable, Limits, LogIds};
+use pagoda_model::{Entity, Schema, schema::InteractionSchema};
 
-use crate::error::TrainError;
+use super::{
+    Part,
+    log::{Log, LogLimits, LogWriter},
+};
+use crate::{config::SplitConfig, error::TrainError};
 
 /// The three tables joined: users of the log, and the whole catalog in the order of ids, so that ties go to the smaller id.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Data {
     pub(crate) schema: Schema,
     /// Users of the log, with the features of the users' table; the history is no such feature.
     pub(crate) users: Vec<Entity>,
     /// Items of the items' table and of the log.
     pub(crate) catalog: Vec<Entity>,
-    /// Positives by (timestamp, order in the log).
-    pub(crate) positives: Vec<Positive>,
+    /// Titles by id, of items that have one.
+    titles: HashMap<String, String>,
+    /// Rows of [`Data::users`] and [`Data::catalog`] by place.
+    pub(crate) log: Log,
+    /// By the place of an event; the last is that of rows that name none.
+    pub(crate) event_weights: Vec<f32>,
     /// When each catalog item was first met in the log, be it an impression; i64::MAX if never.
     pub(crate) first_met: Vec<i64>,
     pub(crate) bad_rows: u64,
 }
 
-/// A positive interaction.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Positive {
-    /// The user's place in [`Data::users`].
-    pub(crate) user: u32,
-    /// The item's place in [`Data::catalog`].
-    pub(crate) item: u32,
-    pub(crate) timestamp: i64,
-    pub(crate) weight: f32,
-    pub(crate) test: bool,
+/// Positives of some parts, counted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tally {
+    /// By catalog item.
+    pub(crate) items: Vec<u32>,
+    /// By user.
+    pub(crate) users: Vec<u32>,
+    /// The latest timestamp; i64::MIN without any.
+    pub(crate) end: i64,
 }
 
 impl Data {
-    /// Reads the tables of a directory.
+    /// Reads the tables of a directory. The log is not split yet: but for test rows that are given, all is training.
     pub(crate) fn read(dataset: &Dataset) -> Result<Self, TrainError> {
-        let limits = Limits::default();
-        let (users, items) = (dataset.read_users(&limits)?, dataset.read_items(&limits)?);
-        Ok(Self::join(dataset.schema().clone(), users, items, dataset.read_interactions(&limits)?))
+        Self::read_within(dataset, LogLimits::default())
     }
 
-    /// Joins tables.
-    pub(crate) fn join(schema: Schema, users: EntityTable, items: EntityTable, log: Interactions) -> Self {
-        let bad_rows = users.bad_rows.count + items.bad_rows.count + log.bad_rows.count;
-        let catalog = catalog(items.entities, &log);
+    pub(super) fn read_within(dataset: &Dataset, log_limits: LogLimits) -> Result<Self, TrainError> {
+        let limits = Limits::default();
+        let (users, items) = (dataset.read_users(&limits)?, dataset.read_items(&limits)?);
+        let mut writer = LogWriter::new(log_limits);
+        let ids = dataset.visit_interactions(&limits, &mut |row| writer.push(&row))?;
+        Self::join(dataset.schema().clone(), users, items, ids, writer)
+    }
+
+    fn join(
+        schema: Schema,
+        users: EntityTable,
+        items: EntityTable,
+        ids: LogIds,
+        writer: LogWriter,
+    ) -> Result<Self, TrainError> {
+        let titles = items.entities.iter().zip(&items.titles);
+        let titles = titles.filter_map(|(e, title)| Some((e.id.clone(), title.clone()?))).collect();
+        let bad_rows = users.bad_rows.count + items.bad_rows.count + ids.bad_rows.count;
+        let catalog = catalog(items.entities, &ids);
         let places: HashMap<&str, u32> = catalog.iter().zip(0..).map(|(e, i)| (e.id.as_str(), i)).collect();
-        let item_places: Vec<u32> = log.items.iter().map(|id| places[id.as_str()]).collect();
-        let mut first_met = vec![i64::MAX; catalog.len()];
-        let mut positives = Vec::new();
-        for row in &log.rows {
-            let item = item_places[row.item as usize];
-            let first = &mut first_met[item as usize];
-            *first = row.timestamp.min(*first);
-            if row.weight > 0.0 {
-                let (user, timestamp, weight, test) = (row.user, row.timestamp, row.weight, row.test);
-                positives.push(Positive { user, item, timestamp, weight, test });
+        let item_places: Vec<u32> = ids.items.iter().map(|id| places[id.as_str()]).collect();
+        let (log, first_met) = writer.finish(&item_places, catalog.len())?;
+        let users = log_users(&schema, users.entities, &ids);
+        let event_weights = event_weights(&schema.interactions);
+        Ok(Self { users, catalog, titles, log, event_weights, first_met, bad_rows, schema })
+    }
+
+    /// Splits the log as its schema and the configuration say. No part may be empty.
+    pub(crate) fn split(&mut self, config: &SplitConfig, seed: u64) -> Result<(), TrainError> {
+        self.log.split(self.schema.interactions.split, config, seed)
+    }
+
+    /// An item's title, or its id where it has none.
+    pub(crate) fn title(&self, item: u32) -> &str {
+        let id = &self.catalog[item as usize].id;
+        self.titles.get(id).unwrap_or(id)
+    }
+
+    /// Counts the positives of the parts that are kept.
+    pub(crate) fn tally(&self, keep: impl Fn(Part) -> bool) -> Result<Tally, TrainError> {
+        let mut tally = Tally { items: vec![0; self.catalog.len()], users: vec![0; self.users.len()], end: i64::MIN };
+        self.log.visit(|timelines| {
+            for row in timelines.iter().flat_map(|timeline| timeline.rows()).filter(|row| keep(row.part)) {
+                tally.items[row.item as usize] += 1;
+                tally.users[row.user as usize] += 1;
+                tally.end = tally.end.max(row.timestamp);
             }
-        }
-        let users = log_users(&schema, users.entities, &log);
-        Self { schema, users, catalog, positives, first_met, bad_rows }
+        })?;
+        Ok(tally)
+    }
+
+    /// Joins tables in memory.
+    #[cfg(test)]
+    pub(crate) fn of_interactions(
+        schema: Schema,
+        users: EntityTable,
+        items: EntityTable,
+        log: pagoda_dataset::Interactions,
+        limits: LogLimits,
+    ) -> Self {
+        let mut writer = LogWriter::new(limits);
+        log.rows.iter().for_each(|row| writer.push(row).unwrap());
+        let ids = LogIds { users: log.users, items: log.items, rows: log.rows.len() as u64, bad_rows: log.bad_rows };
+        Self::join(schema, users, items, ids, writer).unwrap()
     }
 }
 
-fn catalog(mut items: Vec<Entity>, log: &Interactions) -> Vec<Entity> {
+fn event_weights(schema: &InteractionSchema) -> Vec<f32> {
+    schema.events.values().copied().chain([1.0]).collect()
+}
+
+fn catalog(mut items: Vec<Entity>, log: &LogIds) -> Vec<Entity> {
     items.sort_by(|a, b| a.id.cmp(&b.id));
     items.dedup_by(|later, first| later.id == first.id);
     let known: std::collections::HashSet<String> = items.iter().map(|e| e.id.clone()).collect();
@@ -73,7 +127,7 @@ fn catalog(mut items: Vec<Entity>, log: &Interactions) -> Vec<Entity> {
     items
 }
 
-fn log_users(schema: &Schema, table: Vec<Entity>, log: &Interactions) -> Vec<Entity> {
+fn log_users(schema: &Schema, table: Vec<Entity>, log: &LogIds) -> Vec<Entity> {
     let mut table: HashMap<String, Entity> = table.into_iter().map(|e| (e.id.clone(), e)).collect();
     let mut users: Vec<Entity> =
         log.users.iter().map(|id| table.remove(id.as_str()).unwrap_or_else(|| Entity::of_id(id.as_str()))).collect();

@@ -1,238 +1,348 @@
-//! [`fit`]: the loop over batches.
+//! [`fit`]: the loop over steps. While one batch is learned from, the next is put together.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::Var;
-use candle_nn::{AdamW, Optimizer, ParamsAdamW};
-use pagoda_model::{Side, two_tower::TwoTower};
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
+use pagoda_model::two_tower::TwoTower;
 
 use super::{
     Encoded,
-    adagrad::{InputGradient, RowAdagrad},
-    batches::{Batch, Batcher, ColumnsByItem},
-    loss::{LossInput, LossOutput, sampled_softmax},
-    passes::{Pass, backward, forward, joined, outputs},
-    sampling::NegativeSampler,
+    batches::{Batch, Batcher},
+    checkpoint::{Checkpoint, CheckpointStore, Progressed},
+    columns::ColumnsByItem,
+    ledger::{CalibrationPoint, Ledger, SourceFigures},
+    lists::Lists,
+    private::{PrivateSources, exposed_items},
+    record::{Curves, Point, Record},
+    schedule::Schedule,
+    snapshot::Snapshot,
+    sources::{Mixture, NegativeSampler},
+    stepper::{StepPlan, Stepper},
 };
 use crate::{
-    config::TrainingConfig,
-    data::{Data, Positive, Timelines},
+    config::{Examples as Unit, TrainConfig},
+    data::{Data, Examples, Part, Tally},
     error::TrainError,
-    progress::{Progress, Report, Stage},
+    mining::HardPools,
+    progress::Progress,
+    train::cpu_time,
 };
 
-/// Reports of the stage, at most about so many.
-const REPORTS: u64 = 200;
+/// Examples are shuffled within so many rows of the log: about 0.4 GB.
+const WINDOW_ROWS: u64 = 16 << 20;
+/// The loss's shares by source are measured every so many steps.
+const MEASURE_EVERY: u64 = 16;
+/// Above this mean cosine of a batch's items, all vectors are alike.
+const COLLAPSED_COSINE: f32 = 0.98;
 
-/// What fitting did.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Fitted {
-    pub(crate) examples: u64,
-    pub(crate) seconds: f64,
-    /// The mean loss of the last tenth of the steps.
-    pub(crate) loss: f32,
+/// What is fitted to, and how.
+pub(crate) struct FitTask<'a> {
+    pub(crate) data: &'a Data,
+    pub(crate) encoded: &'a Encoded,
+    pub(crate) config: &'a TrainConfig,
+    /// The parts of the log that are learned from, and what was counted of them.
+    pub(crate) keep: fn(Part) -> bool,
+    pub(crate) tally: &'a Tally,
+    pub(crate) hard: Option<&'a HardPools>,
+    /// How many steps are taken; None: as configured.
+    pub(crate) steps: Option<u64>,
+    /// Measures a model on the validation split: recall_at_20.
+    pub(crate) validate: Option<&'a Validate<'a>>,
+    pub(crate) checkpoints: Option<&'a CheckpointStore>,
 }
 
-/// Fits a model to the training positives of the data, in place.
+/// Measures a model; higher is better.
+pub(crate) type Validate<'a> = dyn Fn(&TwoTower) -> Result<f64, TrainError> + 'a;
+
+/// What fitting did.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Fitted {
+    pub(crate) examples: u64,
+    /// Steps taken, and after how many the model was that is kept.
+    pub(crate) steps: u64,
+    pub(crate) kept_steps: u64,
+    /// Of the steps alone, in this process: on the wall's clock, and of all processors.
+    pub(crate) seconds: f64,
+    pub(crate) cpu_seconds: f64,
+    /// The mean loss at the end.
+    pub(crate) loss: f32,
+    pub(crate) temperature: f32,
+    pub(crate) curves: Curves,
+    pub(crate) negatives: Vec<SourceFigures>,
+    pub(crate) calibration: Vec<CalibrationPoint>,
+}
+
+/// Fits a model in place. Where it is validated, the best one is kept.
 pub(crate) fn fit(
     model: &mut TwoTower,
     variables: Vec<Var>,
     task: &FitTask<'_>,
-    rng: &mut ChaCha8Rng,
     progress: &mut dyn Progress,
 ) -> Result<Fitted, TrainError> {
-    let examples: Vec<Position> = task.examples();
-    let plan = Plan::new(examples.len(), task.config);
-    let mut batcher = task.batcher(plan.batch);
-    let mut steps = Stepper::new(model, variables, task.config, task.temperature)?;
-    let mut record = Record::new(plan.steps);
-    let mut order = Order::new(examples);
-    for step in 0..plan.steps {
-        let batch = batcher.batch(&order.next(plan.batch, &task.data.positives, rng), rng);
-        let loss = steps.step(model, &batch, plan.rate_share(step, task.config), step)?;
-        record.push(loss, step, plan.batch, progress);
+    let mut run = Run::new(model, variables, task)?;
+    run.resume(model)?;
+    let (started, cpu_started) = (Instant::now(), cpu_time());
+    while run.step < run.schedule.steps && !run.is_done() {
+        run.step(model, progress)?;
     }
-    Ok(record.finish(plan.batch))
+    run.seconds = started.elapsed().as_secs_f64();
+    run.cpu_seconds = cpu_time().saturating_sub(cpu_started).as_secs_f64();
+    run.finish(model)
 }
 
-type Position = u32;
-
-/// What is fitted to.
-pub(crate) struct FitTask<'a> {
-    pub(crate) data: &'a Data,
-    pub(crate) encoded: &'a Encoded,
-    /// Training positives only.
-    pub(crate) timelines: &'a Timelines,
-    pub(crate) config: &'a TrainingConfig,
-    pub(crate) uniform_negatives: usize,
-    pub(crate) temperature: f32,
+/// A run under way.
+struct Run<'a> {
+    task: &'a FitTask<'a>,
+    schedule: Schedule,
+    mixture: Mixture,
+    feed: Feed<'a>,
+    stepper: Stepper<'a>,
+    record: Record,
+    ledger: Ledger,
+    validated: Validated,
+    /// The steps done.
+    step: u64,
+    /// Of the steps.
+    seconds: f64,
+    cpu_seconds: f64,
+    checkpointed: Instant,
 }
 
-impl<'a> FitTask<'a> {
-    fn examples(&self) -> Vec<Position> {
-        (0..).zip(&self.data.positives).filter(|(_, p)| !p.test).map(|(i, _)| i).collect()
-    }
-
-    fn batcher(&self, batch: usize) -> Batcher<'a> {
-        let mut counts = vec![0; self.data.catalog.len()];
-        let train = || self.data.positives.iter().filter(|p| !p.test);
-        train().for_each(|p| counts[p.item as usize] += 1);
-        let end = train().map(|p| p.timestamp).max().unwrap_or(i64::MIN);
-        let eligible = (0..).zip(&self.data.first_met).filter(|&(_, &met)| met <= end).map(|(item, _)| item).collect();
-        Batcher {
-            encoded: self.encoded,
-            timelines: self.timelines,
-            sampler: NegativeSampler::new(&counts, eligible, batch, self.uniform_negatives),
-            split: self.data.schema.interactions.split,
-            config: self.config,
-            columns: ColumnsByItem::new(self.data.catalog.len()),
-        }
-    }
+/// Makes batches, one ahead.
+struct Feed<'a> {
+    examples: Examples<'a>,
+    batcher: Batcher<'a>,
+    /// The batch of the step that comes next, once it is there.
+    next: Option<Batch>,
 }
 
-struct Plan {
-    batch: usize,
-    steps: u64,
+/// The best model so far by validation.
+#[derive(Default)]
+struct Validated {
+    best: Option<(f64, u64, Snapshot)>,
+    /// Validations since then.
+    worse: u32,
 }
 
-impl Plan {
-    fn new(examples: usize, config: &TrainingConfig) -> Self {
-        let batch = config.batch_size.min(examples);
-        let total = (examples as u64 * u64::from(config.epochs)).min(config.examples_max);
-        Self { batch, steps: total.div_ceil(batch as u64).max(1) }
-    }
-
-    /// From 1 linearly to the final share.
-    fn rate_share(&self, step: u64, config: &TrainingConfig) -> f64 {
-        let done = step as f64 / (self.steps.max(2) - 1) as f64;
-        1.0 + done * (config.final_learning_rate_share - 1.0)
-    }
-}
-
-/// Shuffled passes over the examples, one after another.
-struct Order {
-    examples: Vec<Position>,
-    next: usize,
-}
-
-impl Order {
-    fn new(examples: Vec<Position>) -> Self {
-        Self { next: examples.len(), examples }
-    }
-
-    fn next(&mut self, batch: usize, positives: &[Positive], rng: &mut ChaCha8Rng) -> Vec<Positive> {
-        if self.next + batch > self.examples.len() {
-            self.examples.shuffle(rng);
-            self.next = 0;
-        }
-        let taken = &self.examples[self.next..self.next + batch];
-        self.next += batch;
-        taken.iter().map(|&i| positives[i as usize]).collect()
-    }
-}
-
-/// One optimiser for the rows, one for the weights.
-struct Stepper {
-    rows: RowAdagrad,
-    variables: Vec<Var>,
-    weights: AdamW,
-    row_rate: f32,
-    weight_rate: f64,
-    temperature: f32,
-}
-
-impl Stepper {
-    fn new(
-        model: &TwoTower,
-        variables: Vec<Var>,
-        config: &TrainingConfig,
-        temperature: f32,
-    ) -> candle_core::Result<Self> {
-        let parameters =
-            ParamsAdamW { lr: config.tower_learning_rate, weight_decay: config.weight_decay, ..ParamsAdamW::default() };
+impl<'a> Run<'a> {
+    fn new(model: &TwoTower, variables: Vec<Var>, task: &'a FitTask<'a>) -> Result<Self, TrainError> {
+        let (examples, rows_each) = task.examples()?;
+        let schedule = Schedule::new(task.config, examples.per_epoch(), rows_each, task.steps);
+        let rows = (schedule.per_step as f64 * rows_each).round() as usize;
+        let mixture = Mixture::new(&task.config.negatives, rows.max(2));
+        let feed = Feed { examples, batcher: task.batcher(mixture)?, next: None };
+        let record = Record::new(schedule.steps, Curves::default(), 0, Vec::new());
         Ok(Self {
-            rows: RowAdagrad::new(&model.tables),
-            weights: AdamW::new(variables.clone(), parameters)?,
-            variables,
-            row_rate: config.row_learning_rate,
-            weight_rate: config.tower_learning_rate,
-            temperature,
+            stepper: Stepper::new(model, variables, task.config, mixture.cache),
+            ledger: Ledger::new(task.data.catalog.len()),
+            validated: Validated::default(),
+            seconds: 0.0,
+            cpu_seconds: 0.0,
+            checkpointed: Instant::now(),
+            step: 0,
+            schedule,
+            mixture,
+            feed,
+            record,
+            task,
         })
     }
 
-    /// Forward, loss, backward, update; the loss before the update.
-    fn step(&mut self, model: &mut TwoTower, batch: &Batch, rate_share: f64, step: u64) -> Result<f32, TrainError> {
-        let users = forward(model, Side::User, &batch.users)?;
-        let items = forward(model, Side::Item, &batch.items)?;
-        let output = self.loss(&users, &items, batch, step)?;
-        let users = backward(&users, &output.d_users, &self.variables)?;
-        let items = backward(&items, &output.d_items, &self.variables)?;
-        self.weights.set_learning_rate(self.weight_rate * rate_share);
-        self.weights.step(&joined(users.weights, items.weights, &self.variables)?)?;
-        let gradients = [
-            InputGradient { side: Side::User, batch: &batch.users, values: &users.input },
-            InputGradient { side: Side::Item, batch: &batch.items, values: &items.input },
-        ];
-        self.rows.step(&mut model.tables, &model.layout, &gradients, self.row_rate * rate_share as f32);
-        Ok(output.loss)
+    /// Takes up the last checkpoint, if there is one.
+    fn resume(&mut self, model: &mut TwoTower) -> Result<(), TrainError> {
+        let Some(checkpoint) = self.task.checkpoints.map(CheckpointStore::read).transpose()?.flatten() else {
+            return Ok(());
+        };
+        let state = checkpoint.restore(model, &mut self.stepper)?;
+        self.step = state.step;
+        self.record = Record::new(self.schedule.steps, state.curves, state.examples, state.losses);
+        self.ledger = state.ledger;
+        self.feed.batcher.cache = state.cached_items;
+        self.validated = Validated { best: checkpoint.best(state.best, model)?, worse: state.worse };
+        self.feed.examples.skip_to(0, self.step * self.schedule.per_step as u64);
+        Ok(())
     }
 
-    fn loss(&self, users: &[Pass], items: &[Pass], batch: &Batch, step: u64) -> Result<LossOutput, TrainError> {
-        let (users, items, dim) = (outputs(users)?, outputs(items)?, users[0].output.dim(1)?);
-        let output = sampled_softmax(&LossInput {
-            users: &users,
-            items: &items,
-            dim,
-            weights: &batch.weights,
-            log_q: &batch.log_q,
-            hits: &batch.hits,
-            temperature: self.temperature,
-        })?;
-        if output.loss.is_finite() {
-            return Ok(output);
+    fn step(&mut self, model: &mut TwoTower, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        let (step, schedule) = (self.step, &self.schedule);
+        let batch = match self.feed.next.take() {
+            Some(batch) => batch,
+            None => self.feed.batch(schedule, step)?,
+        };
+        // A checkpoint holds the feed's state before it has gone ahead.
+        let checkpoint_due = self.task.checkpoints.is_some_and(|_| self.checkpointed.elapsed() >= self.every());
+        let cached_items = if checkpoint_due { self.feed.batcher.cache.clone() } else { Vec::new() };
+        let measured = step.is_multiple_of(MEASURE_EVERY);
+        let plan = StepPlan { step, rate_share: schedule.rate_share(step), measured };
+        let (stepper, feed) = (&mut self.stepper, &mut self.feed);
+        let (stepped, next) = rayon::join(
+            || stepper.step(model, &batch, plan),
+            || (step + 1 < schedule.steps).then(|| feed.batch(schedule, step + 1)).transpose(),
+        );
+        let stepped = stepped?;
+        self.feed.next = next?;
+        self.step += 1;
+        self.ledger.record(&batch);
+        if measured {
+            self.ledger.record_masses(&batch, &stepped.masses);
         }
-        Err(TrainError::Diverged { step, loss: output.loss, user_max: largest(&users), item_max: largest(&items) })
+        let point = Point {
+            step,
+            rows: batch.rows(),
+            loss: stepped.loss,
+            temperature: self.stepper.temperature.value(),
+            learning_rate: plan.rate_share * f64::from(self.task.config.training.row_learning_rate),
+        };
+        if self.record.is_point(step) && stepped.alike > COLLAPSED_COSINE && batch.rows() > 8 {
+            return Err(TrainError::Collapsed { step, mean_cosine: stepped.alike });
+        }
+        self.validate(model)?;
+        self.record.push(&point, progress);
+        if checkpoint_due {
+            self.checkpoint(model, cached_items)?;
+        }
+        Ok(())
+    }
+
+    fn every(&self) -> Duration {
+        Duration::from_secs(self.task.config.checkpoint.every_seconds)
+    }
+
+    fn validate(&mut self, model: &TwoTower) -> Result<(), TrainError> {
+        let Some(validate) = self.task.validate else { return Ok(()) };
+        if !self.step.is_multiple_of(self.schedule.validate_every) && self.step != self.schedule.steps {
+            return Ok(());
+        }
+        let recall = validate(model)?;
+        self.record.curves.validation.push((self.step, recall));
+        let better = self.validated.best.as_ref().is_none_or(|&(best, ..)| recall > best);
+        if better {
+            self.validated = Validated { best: Some((recall, self.step, Snapshot::of(model)?)), worse: 0 };
+        } else {
+            self.validated.worse += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether patience is at its end.
+    fn is_done(&self) -> bool {
+        let patience = self.task.config.training.patience;
+        patience > 0 && self.validated.worse >= patience
+    }
+
+    fn checkpoint(&mut self, model: &TwoTower, cached_items: Vec<u32>) -> Result<(), TrainError> {
+        let Some(store) = self.task.checkpoints else { return Ok(()) };
+        let state = Progressed {
+            step: self.step,
+            examples: self.record.examples,
+            curves: self.record.curves.clone(),
+            losses: self.record.losses.clone(),
+            ledger: self.ledger.clone(),
+            cached_items,
+            best: self.validated.best.as_ref().map(|&(recall, step, _)| (recall, step)),
+            worse: self.validated.worse,
+            temperature: self.stepper.temperature.state(),
+        };
+        let best = self.validated.best.as_ref().map(|(_, _, snapshot)| snapshot);
+        store.write(&Checkpoint::of(model, &self.stepper, state, best)?)?;
+        self.checkpointed = Instant::now();
+        Ok(())
+    }
+
+    fn finish(self, model: &mut TwoTower) -> Result<Fitted, TrainError> {
+        let kept_steps = match self.validated.best {
+            Some((_, step, best)) => {
+                best.restore(model)?;
+                step
+            }
+            None => self.step,
+        };
+        Ok(Fitted {
+            examples: self.record.examples,
+            steps: self.step,
+            kept_steps,
+            seconds: self.seconds,
+            cpu_seconds: self.cpu_seconds,
+            loss: self.record.final_loss(),
+            temperature: self.stepper.temperature.value(),
+            negatives: self.ledger.figures(&self.mixture),
+            calibration: self.ledger.calibration(&self.feed.batcher.sampler),
+            curves: self.record.curves,
+        })
     }
 }
 
-/// The largest size of a component; NaN if there is one.
-fn largest(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |max: f32, v| if v.is_nan() || max.is_nan() { f32::NAN } else { max.max(v.abs()) })
-}
-
-struct Record {
-    losses: Vec<f32>,
-    total: u64,
-    started: Instant,
-}
-
-impl Record {
-    fn new(total: u64) -> Self {
-        Self { losses: Vec::new(), total, started: Instant::now() }
+impl Feed<'_> {
+    fn batch(&mut self, schedule: &Schedule, step: u64) -> Result<Batch, TrainError> {
+        let examples = self.examples.next(schedule.per_step)?;
+        Ok(self.batcher.batch(&examples, step, schedule.hard_share(step)))
     }
+}
 
-    fn push(&mut self, loss: f32, step: u64, batch: usize, progress: &mut dyn Progress) {
-        self.losses.push(loss);
-        let every = self.total.div_ceil(REPORTS);
-        let done = step + 1;
-        if done.is_multiple_of(every) || done == self.total {
-            let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
-            let examples_per_s = Some((done * batch as u64) as f64 / seconds);
-            let loss = Some(mean_of_last(&self.losses, every as usize));
-            progress.report(&Report { stage: Stage::Train, step: done, total: self.total, loss, examples_per_s });
+impl<'a> FitTask<'a> {
+    /// The examples, and about how many rows each of them brings.
+    fn examples(&self) -> Result<(Examples<'a>, f64), TrainError> {
+        let (log, seed) = (&self.data.log, self.config.seed);
+        match self.config.training.examples {
+            Unit::Interactions => Ok((Examples::new(log, self.keep, seed, WINDOW_ROWS)?, 1.0)),
+            Unit::Sequences => {
+                let examples = Examples::of_timelines(log, self.keep, seed, WINDOW_ROWS)?;
+                let length = self.encoded.history_length() as u32;
+                let users = self.tally.users.iter().filter(|&&count| count > 0);
+                let rows: u64 = users.map(|&count| u64::from((count - 1).min(length))).sum();
+                let each = rows as f64 / examples.per_epoch() as f64;
+                Ok((examples, each.max(1e-3)))
+            }
         }
     }
 
-    fn finish(self, batch: usize) -> Fitted {
-        let examples = self.losses.len() as u64 * batch as u64;
-        let loss = mean_of_last(&self.losses, self.losses.len().div_ceil(10));
-        Fitted { examples, seconds: self.started.elapsed().as_secs_f64(), loss }
+    fn batcher(&self, mixture: Mixture) -> Result<Batcher<'a>, TrainError> {
+        let config = self.config;
+        let met = (0..).zip(&self.data.first_met).filter(|&(_, &met)| met <= self.tally.end);
+        let eligible = met.map(|(item, _)| item).collect();
+        Ok(Batcher {
+            encoded: self.encoded,
+            split: self.data.schema.interactions.split,
+            event_weights: self.event_weights(),
+            sampler: NegativeSampler::new(&self.tally.items, eligible, &config.negatives),
+            private: PrivateSources { hard: self.hard, exposed: self.exposed(&mixture)? },
+            columns: ColumnsByItem::new(self.data.catalog.len()),
+            cache: Vec::new(),
+            mixture,
+            config,
+        })
     }
-}
 
-fn mean_of_last(losses: &[f32], count: usize) -> f32 {
-    let last = &losses[losses.len() - count.clamp(1, losses.len())..];
-    last.iter().sum::<f32>() / last.len() as f32
+    /// By objective, what a positive of each event weighs; without objectives, what the schema says.
+    fn event_weights(&self) -> Vec<Vec<f32>> {
+        let weights = &self.data.event_weights;
+        if self.config.objectives.is_empty() {
+            return vec![weights.clone()];
+        }
+        let events: Vec<&String> = self.data.schema.interactions.events.keys().collect();
+        let counts =
+            |objective: &[String], place: usize| events.get(place).is_some_and(|event| objective.contains(event));
+        let of = |objective: &crate::config::ObjectiveConfig| {
+            let weight = |(place, &weight)| if counts(&objective.events, place) { weight } else { 0.0 };
+            weights.iter().enumerate().map(weight).collect()
+        };
+        self.config.objectives.values().map(of).collect()
+    }
+
+    fn exposed(&self, mixture: &Mixture) -> Result<Lists<u32>, TrainError> {
+        if mixture.exposed <= 0.0 {
+            return Ok(Lists::new());
+        }
+        let users = self.data.users.len();
+        let mut all: Vec<Vec<u32>> = vec![Vec::new(); users];
+        for partition in 0..self.data.log.partitions() {
+            let positives = self.data.log.load(partition)?.retain(self.keep);
+            let exposed = self.data.log.load_exposed(partition)?.retain(self.keep);
+            let lists = exposed_items(users, &exposed, &positives);
+            for (user, list) in all.iter_mut().enumerate() {
+                list.extend_from_slice(lists.list(user));
+            }
+        }
+        Ok(all.into_iter().collect())
+    }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::ranking::Outcome;
 use crate::summary::Metrics;
 
-const RECALL_K: [usize; 4] = [20, 50, 100, 500];
-const NDCG_K: [usize; 2] = [20, 100];
+const RECALL_K: [usize; 5] = [10, 20, 50, 100, 500];
+const NDCG_K: [usize; 3] = [10, 20, 100];
 
 /// Means over outcomes; empty without any.
 pub(super) fn metrics<'a>(outcomes: impl ExactSizeIterator<Item = &'a Outcome> + Clone) -> Metrics {

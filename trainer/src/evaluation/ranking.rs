@@ -8,7 +8,7 @@ pub(super) const COVERAGE_K: usize = 100;
 /// Where the relevant items came, and what came first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Outcome {
-    /// Ranks from 0 of the relevant items, ascending.
+    /// Ranks from 0 of the relevant items, in their order.
     pub(super) ranks: Vec<usize>,
     /// The first items, in no order: at most [`COVERAGE_K`].
     pub(super) top: Vec<u32>,
@@ -17,8 +17,7 @@ pub(super) struct Outcome {
 /// Ranks the catalog by descending score, ties by the smaller place (which is the smaller id), seen items removed.
 pub(super) fn rank(scores: &mut [f32], query: &Query) -> Outcome {
     query.seen.iter().for_each(|&item| scores[item as usize] = f32::NEG_INFINITY);
-    let mut ranks: Vec<usize> = query.relevant.iter().map(|&item| rank_of(scores, item as usize)).collect();
-    ranks.sort_unstable();
+    let ranks = query.relevant.iter().map(|&item| rank_of(scores, item as usize)).collect();
     Outcome { ranks, top: top(scores, COVERAGE_K) }
 }
 
@@ -66,7 +65,7 @@ mod tests {
     fn seen_items_are_removed_and_ties_go_to_the_smaller_place() {
         let mut scores = [0.5, 0.9, 0.5, 0.1, 0.5];
         let outcome = rank(&mut scores, &query(&[1], &[3, 4]));
-        assert_eq!(outcome.ranks, [2, 3]);
+        assert_eq!(outcome.ranks, [3, 2], "in the order of the relevant items");
         assert!(!outcome.top.contains(&1));
     }
 

@@ -1,151 +1,124 @@
-//! Embeds queries and catalog and ranks, block by block.
+//! Ranks the whole catalog for every query, block by block, with every ranker by the same protocol.
 
-use std::collections::BTreeMap;
-
-use candle_core::{Device, Tensor};
-use pagoda_model::{Side, bundle::ModelBundle, features::EncodedBatch};
+use candle_core::Tensor;
+use pagoda_model::{Side, features::EncodedBatch, two_tower::TwoTower};
 use rayon::prelude::*;
 
 use super::{
-    metrics::{coverage, metrics},
-    protocol::{Protocol, Query},
+    protocol::Query,
     ranking::{Outcome, rank},
 };
 use crate::{
+    baselines::Scorer,
     data::Data,
     engine::{Encoded, UserExample},
     error::TrainError,
-    progress::{Progress, Report, Stage},
-    summary::{Counts, EvaluationSummary, Metrics, Slice},
+    tensors,
 };
 
-/// The most queries of a block, and the most scores of a block of queries (256 MB).
-const BLOCK_QUERIES: usize = 256;
-const BLOCK_SCORES: usize = 1 << 26;
-const EMBED_BATCH: usize = 512;
+/// The most scores that a thread holds at once (64 MB), and the most queries.
+const BLOCK_SCORES: usize = 1 << 24;
+const BLOCK_QUERIES: usize = 64;
+const EMBED_ENTITIES: usize = 256;
 
-/// What is evaluated, on what.
-pub(crate) struct Evaluation<'a> {
-    pub(crate) data: &'a Data,
-    pub(crate) encoded: &'a Encoded,
-    pub(crate) bundle: &'a ModelBundle,
-    pub(crate) queries_max: usize,
-    pub(crate) seed: u64,
+/// A model as a ranker of a data set's catalog.
+pub(crate) struct ModelRanker<'a> {
+    encoded: &'a Encoded,
+    model: &'a TwoTower,
+    objective_weights: &'a [f32],
+    /// `[catalog, dim]`.
+    items: Tensor,
+    catalog: usize,
+    dim: usize,
 }
 
-/// Both rankers' outcomes, query by query.
-struct Outcomes {
-    model: Vec<Outcome>,
-    popularity: Vec<Outcome>,
-}
-
-/// Evaluates.
-pub(crate) fn run(evaluation: &Evaluation<'_>, progress: &mut dyn Progress) -> Result<EvaluationSummary, TrainError> {
-    let protocol = Protocol::new(evaluation.data, evaluation.queries_max, evaluation.seed);
-    if protocol.queries.is_empty() {
-        return Err(TrainError::TooLittleData(
-            "every test positive repeats an item that its user had already, so there is nothing to evaluate".into(),
-        ));
-    }
-    let popularity = popularity(evaluation.data);
-    let outcomes = evaluation.outcomes(&protocol.queries, &popularity, progress)?;
-    Ok(summary(evaluation.data, &protocol, &popularity, &outcomes))
-}
-
-impl Evaluation<'_> {
-    fn outcomes(
-        &self,
-        queries: &[Query],
-        popularity: &[f32],
-        progress: &mut dyn Progress,
-    ) -> Result<Outcomes, TrainError> {
-        let items = self.embed_catalog()?;
-        let block = (BLOCK_SCORES / self.data.catalog.len().max(1)).clamp(1, BLOCK_QUERIES);
-        let mut outcomes = Outcomes { model: Vec::new(), popularity: Vec::new() };
-        for queries_of_block in queries.chunks(block) {
-            let users = self.embed_users(queries_of_block)?;
-            let mut scores: Vec<f32> = users.matmul(&items.t()?)?.flatten_all()?.to_vec1()?;
-            let rows = scores.par_chunks_mut(self.data.catalog.len()).zip(queries_of_block);
-            outcomes.model.par_extend(rows.map(|(scores, query)| rank(scores, query)));
-            outcomes
-                .popularity
-                .par_extend(queries_of_block.par_iter().map(|query| rank(&mut popularity.to_vec(), query)));
-            progress.report(&Report::of(Stage::Evaluate, outcomes.model.len() as u64, queries.len() as u64));
-        }
-        Ok(outcomes)
+impl<'a> ModelRanker<'a> {
+    /// Embeds the catalog. Users' embeddings are weighed by objective as serving weighs them; no weights are equal ones.
+    pub(crate) fn new(
+        data: &Data,
+        encoded: &'a Encoded,
+        model: &'a TwoTower,
+        objective_weights: &'a [f32],
+    ) -> Result<Self, TrainError> {
+        let places: Vec<u32> = (0..data.catalog.len() as u32).collect();
+        let push = |batch: &mut EncodedBatch, item: &u32| encoded.push_item(batch, *item, false);
+        let items = embed(encoded, model, Side::Item, &places, push)?;
+        let (catalog, dim) = (places.len(), items.len() / places.len().max(1));
+        Ok(Self { encoded, model, objective_weights, items: tensors::matrix(&items, catalog)?, catalog, dim })
     }
 
-    fn embed_catalog(&self) -> Result<Tensor, TrainError> {
-        let items: Vec<u32> = (0..self.data.catalog.len() as u32).collect();
-        self.embed(Side::Item, &items, |batch, &item| self.encoded.push_item(batch, item, false))
-    }
-
-    fn embed_users(&self, queries: &[Query]) -> Result<Tensor, TrainError> {
-        self.embed(Side::User, queries, |batch, query| {
+    /// `[queries, dim]`.
+    fn embed_users(&self, queries: &[Query]) -> Result<Vec<f32>, TrainError> {
+        let mut users = embed(self.encoded, self.model, Side::User, queries, |batch, query| {
             let example = UserExample { user: query.user, history: &query.seen, id_hidden: false };
             self.encoded.push_user(batch, &example);
-        })
-    }
-
-    /// `[entities, embedding_dim]`.
-    fn embed<T>(&self, side: Side, entities: &[T], push: impl Fn(&mut EncodedBatch, &T)) -> Result<Tensor, TrainError> {
-        let mut values = Vec::with_capacity(entities.len() * self.bundle.embedding_dim());
-        for chunk in entities.chunks(EMBED_BATCH) {
-            let mut batch = self.encoded.empty(side);
-            chunk.iter().for_each(|entity| push(&mut batch, entity));
-            let embeddings = self.bundle.embed_encoded(side, &batch)?;
-            embeddings.iter().for_each(|e| values.extend_from_slice(e.as_slice()));
+        })?;
+        // A ranking does not depend on the length of a user's vector.
+        let weights = self.objective_weights;
+        if weights.len() > 1 {
+            let slices = users.chunks_exact_mut(self.dim / weights.len());
+            slices.zip(weights.iter().cycle()).for_each(|(slice, w)| slice.iter_mut().for_each(|v| *v *= w));
         }
-        Ok(Tensor::from_vec(values, (entities.len(), self.bundle.embedding_dim()), &Device::Cpu)?)
+        Ok(users)
+    }
+
+    /// The outcome of each query, in their order.
+    pub(super) fn outcomes(&self, queries: &[Query]) -> Result<Vec<Outcome>, TrainError> {
+        let block = (BLOCK_SCORES / self.catalog.max(1)).clamp(1, BLOCK_QUERIES);
+        let users = self.embed_users(queries)?;
+        let blocks = queries.par_chunks(block).zip(users.par_chunks(block * self.dim));
+        let outcomes: Result<Vec<Vec<Outcome>>, TrainError> = blocks
+            .map(|(queries, users)| {
+                let scores = self.scores(users, queries.len())?;
+                Ok(tensors::change(&scores, |scores| {
+                    let rows = scores.chunks_exact_mut(self.catalog).zip(queries);
+                    rows.map(|(scores, query)| rank(scores, query)).collect()
+                })?)
+            })
+            .collect();
+        Ok(outcomes?.into_iter().flatten().collect())
+    }
+
+    /// One query's scores of the catalog, `[catalog]`.
+    pub(crate) fn scores_of(&self, query: &Query) -> Result<Vec<f32>, TrainError> {
+        let user = self.embed_users(std::slice::from_ref(query))?;
+        Ok(tensors::read(&self.scores(&user, 1)?, <[f32]>::to_vec)?)
+    }
+
+    /// users items^T, `[users, catalog]`.
+    fn scores(&self, users: &[f32], count: usize) -> Result<Tensor, TrainError> {
+        Ok(tensors::matrix(users, count)?.matmul(&self.items.t()?)?)
     }
 }
 
-/// Training positives by catalog item.
-fn popularity(data: &Data) -> Vec<f32> {
-    let mut counts = vec![0.0; data.catalog.len()];
-    data.positives.iter().filter(|p| !p.test).for_each(|p| counts[p.item as usize] += 1.0);
-    counts
+/// The outcome of each query by a scorer, in their order.
+pub(super) fn outcomes_of(scorer: &dyn Scorer, queries: &[Query], catalog: usize) -> Vec<Outcome> {
+    let outcome = |scores: &mut Vec<f32>, query: &Query| {
+        scorer.score(&query.seen, scores);
+        rank(scores, query)
+    };
+    queries.par_iter().map_init(|| vec![0.0; catalog], outcome).collect()
 }
 
-fn summary(data: &Data, protocol: &Protocol, popularity: &[f32], outcomes: &Outcomes) -> EvaluationSummary {
-    let cold_user = |query: &Query| query.seen.is_empty();
-    let cold_item = |query: &Query| query.relevant.iter().any(|&item| popularity[item as usize] == 0.0);
-    let slices = BTreeMap::from([
-        ("cold_users".to_owned(), slice(&protocol.queries, outcomes, cold_user)),
-        ("cold_items".to_owned(), slice(&protocol.queries, outcomes, cold_item)),
-    ]);
-    EvaluationSummary {
-        metrics: with_coverage(&outcomes.model, data.catalog.len()),
-        popularity: with_coverage(&outcomes.popularity, data.catalog.len()),
-        slices,
-        counts: counts(data, protocol),
-    }
-}
-
-fn with_coverage(outcomes: &[Outcome], catalog: usize) -> Metrics {
-    let mut metrics = metrics(outcomes.iter());
-    metrics.insert("coverage_at_100".to_owned(), coverage(outcomes, catalog));
-    metrics
-}
-
-fn slice(queries: &[Query], outcomes: &Outcomes, belongs: impl Fn(&Query) -> bool) -> Slice {
-    let places: Vec<usize> = (0..queries.len()).filter(|&i| belongs(&queries[i])).collect();
-    Slice {
-        queries: places.len() as u64,
-        metrics: metrics(places.iter().map(|&i| &outcomes.model[i])),
-        popularity: metrics(places.iter().map(|&i| &outcomes.popularity[i])),
-    }
-}
-
-fn counts(data: &Data, protocol: &Protocol) -> Counts {
-    let test_positives = data.positives.iter().filter(|p| p.test).count();
-    Counts {
-        users: data.users.len() as u64,
-        items: data.catalog.len() as u64,
-        train_positives: (data.positives.len() - test_positives) as u64,
-        test_positives: test_positives as u64,
-        repeats: protocol.repeats,
-        queries: protocol.queries.len() as u64,
-        bad_rows: data.bad_rows,
+/// `[entities, dim]`, rows of norm 1; a vector that is no number or has no direction is an error that says whose it is.
+fn embed<T: Sync>(
+    encoded: &Encoded,
+    model: &TwoTower,
+    side: Side,
+    entities: &[T],
+    push: impl Fn(&mut EncodedBatch, &T) + Sync,
+) -> Result<Vec<f32>, TrainError> {
+    let chunks: Result<Vec<Vec<f32>>, TrainError> = entities
+        .par_chunks(EMBED_ENTITIES)
+        .map(|chunk| {
+            let mut batch = encoded.empty(side);
+            chunk.iter().for_each(|entity| push(&mut batch, entity));
+            Ok(model.forward(side, &batch)?.flatten_all()?.to_vec1()?)
+        })
+        .collect();
+    let values = chunks?.concat();
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(values),
+        Some(at) => Err(TrainError::NotFinite { side, entity: at * entities.len() / values.len(), value: values[at] }),
     }
 }

@@ -102,13 +102,52 @@ async fn users_are_embedded_in_order_or_all_their_faults_named() {
     let service = Service::ready().await;
     let user = |request: RecallRequest| request.user.unwrap();
     let users = vec![user(request("known", &[])), user(request("", &[taste(0.0, 2.0)])), Entity::default()];
-    let reply = service.users().embed_users(EmbedUsersRequest { users }).await.unwrap().into_inner();
+    let reply =
+        service.users().embed_users(EmbedUsersRequest { users, ..Default::default() }).await.unwrap().into_inner();
     let values: Vec<_> = reply.embeddings.iter().map(|embedding| embedding.values.clone()).collect();
     assert!((values[0][0] - 0.894_427).abs() < 1e-4 && (values[0][1] - 0.447_213).abs() < 1e-4, "{values:?}");
     assert_eq!(values[1..], [[0.0, 1.0], [0.0, 1.0]]);
 
     let users = vec![Entity::default(), user(request("", &[history(&[]), ("taste", Value::Number(1.0))]))];
-    let status = service.users().embed_users(EmbedUsersRequest { users }).await.unwrap_err();
+    let status = service.users().embed_users(EmbedUsersRequest { users, ..Default::default() }).await.unwrap_err();
     let paths: Vec<_> = violations_of(&status).into_iter().map(|violation| violation.path).collect();
     assert_eq!(paths, [r#"users[1].features["taste"].number"#]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objectives_are_weighed_as_the_request_says_or_named_in_its_faults() {
+    let service = Service::ready().await;
+    service.register_files(bundle::version(2), bundle::files_of(bundle::version(2), &["click", "buy"])).await;
+    service.index.hold(&[bundle::version(2)]);
+    let newest = async |s: &Service| {
+        s.status().await.active_model.is_some_and(|m| m.space_id == bundle::version(2).space.to_string())
+    };
+    service.eventually("the model of two objectives answers", newest).await;
+
+    let weights = |pairs: &[(&str, f32)]| pairs.iter().map(|&(name, w)| (name.to_owned(), w)).collect();
+    // Both numbers of the user are above 0, so that each objective's slice is its whole part of the norm.
+    for (given, expected) in
+        [(weights(&[]), [std::f32::consts::FRAC_1_SQRT_2; 2]), (weights(&[("click", 3.0), ("buy", 4.0)]), [0.6, 0.8])]
+    {
+        let users = vec![request("known", &[]).user.unwrap()];
+        let request = EmbedUsersRequest { users, objective_weights: given };
+        let reply = service.users().embed_users(request).await.unwrap().into_inner();
+        let values = &reply.embeddings[0].values;
+        assert!(values.iter().zip(expected).all(|(v, e)| (v - e).abs() < 1e-4), "{values:?}");
+    }
+    service
+        .recall(RecallRequest { objective_weights: weights(&[("buy", 1.0)]), ..request("known", &[]) })
+        .await
+        .unwrap();
+
+    for (given, path) in [
+        (weights(&[("click", 1.0), ("share", 1.0)]), r#"objective_weights["share"]"#),
+        (weights(&[("click", 0.0)]), "objective_weights"),
+        (weights(&[("click", -1.0)]), r#"objective_weights["click"]"#),
+    ] {
+        let bad = RecallRequest { objective_weights: given, ..request("known", &[]) };
+        let status = service.recall(bad).await.unwrap_err();
+        let paths: Vec<_> = violations_of(&status).into_iter().map(|violation| violation.path).collect();
+        assert_eq!((status.code(), paths), (Code::InvalidArgument, vec![path.to_owned()]));
+    }
 }

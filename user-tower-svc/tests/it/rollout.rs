@@ -31,7 +31,7 @@ async fn it_is_ready_when_a_model_is_loaded_whose_space_the_index_holds() {
     assert_eq!((status.code(), reason.as_str()), (Code::FailedPrecondition, "SPACE_NOT_HELD"));
     assert_eq!(metadata["spaces_held"], bundle::version(2).space.to_string());
     assert!(!service.is_serving().await);
-    let users = EmbedUsersRequest { users: vec![Default::default()] };
+    let users = EmbedUsersRequest { users: vec![Default::default()], ..Default::default() };
     assert!(service.users().embed_users(users).await.is_ok(), "embedding needs no index");
 
     service.index.hold(&[bundle::version(1)]);

@@ -3,11 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use pagoda_model::{Entity, FeatureValue};
-use pagoda_proto::{
-    feature::v1::{Entity as WireEntity, FeatureValue as WireValue, FloatList, TextList, feature_value::Value},
-    item::v1::UpsertItemsRequest,
-};
+use pagoda_proto::item::v1::UpsertItemsRequest;
 use pagoda_simulator::World;
 use serde::Serialize;
 
@@ -15,6 +11,7 @@ use super::people::recall;
 use crate::{
     clients::{Clients, refusal},
     output::{say, shorten, table},
+    wire::to_wire,
 };
 
 const ITEMS: usize = 10;
@@ -75,19 +72,4 @@ async fn best_rank(
         }
     }
     Ok(best)
-}
-
-fn to_wire(entity: &Entity) -> WireEntity {
-    let features =
-        entity.features.iter().map(|(name, value)| (name.clone(), WireValue { value: Some(wire_value(value)) }));
-    WireEntity { id: entity.id.clone(), features: features.collect() }
-}
-
-fn wire_value(value: &FeatureValue) -> Value {
-    match value {
-        FeatureValue::Number(number) => Value::Number(*number),
-        FeatureValue::Text(text) => Value::Text(text.clone()),
-        FeatureValue::Floats(values) => Value::Floats(FloatList { values: values.clone() }),
-        FeatureValue::Texts(values) => Value::Texts(TextList { values: values.clone() }),
-    }
 }

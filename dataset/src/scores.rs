@@ -1,0 +1,70 @@
+//! What a ranker thinks: a file of users, items and scores, as Parquet, CSV or JSONL.
+//!
+//! It is no table of a data directory: it comes from elsewhere, and may speak of users whom the log does not know.
+
+use std::{borrow::Cow, path::Path};
+
+use crate::{
+    bad_rows::{BadRows, Limits, RowCounter},
+    decode::{self, Cell, Wanted},
+    entities::at,
+    error::DatasetError,
+    source::{Column, Row, Source},
+};
+
+/// Each column has two names, of which a file has one: the plain one, and the one of our own tables.
+const USER: [&str; 2] = ["user", "user_id"];
+const ITEM: [&str; 2] = ["item", "item_id"];
+const SCORE: &str = "score";
+
+/// One row: how much a ranker thinks of an item for a user.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScoreRow<'a> {
+    /// The user's id.
+    pub user: &'a str,
+    /// The item's id.
+    pub item: &'a str,
+    /// Finite; higher is better.
+    pub score: f32,
+}
+
+/// Reads the columns `user` (or `user_id`), `item` (or `item_id`) and `score` of a file, row by row, in the file's order. What
+/// `visit` refuses is a bad row, and so is one without an id or a finite score.
+pub fn read_scores(
+    path: &Path,
+    limits: &Limits,
+    visit: &mut dyn FnMut(ScoreRow<'_>) -> Result<(), String>,
+) -> Result<BadRows, DatasetError> {
+    let source = Source::file(path)?;
+    let mut columns: Vec<Column> = USER.iter().chain(&ITEM).map(|name| Column::new(name, Wanted::Id, false)).collect();
+    columns.push(Column::new(SCORE, Wanted::Number, true));
+    let mut counter = RowCounter::new(&source.name, limits);
+    source.read(&columns, limits, &mut |row| counter.count(row.number, read_row(row, visit)))?;
+    counter.finish()
+}
+
+fn read_row(row: Row<'_>, visit: &mut dyn FnMut(ScoreRow<'_>) -> Result<(), String>) -> Result<(), String> {
+    let cells = row.cells?;
+    let [user, user_id, item, item_id, score] = cells.as_slice() else { return Err("too few columns".to_owned()) };
+    let user = either(&[user, user_id], &USER)?;
+    let item = either(&[item, item_id], &ITEM)?;
+    visit(ScoreRow { user: &user, item: &item, score: finite(score, SCORE)? })
+}
+
+fn either<'c>(cells: &[&Cell<'c>], columns: &[&str]) -> Result<Cow<'c, str>, String> {
+    for (cell, column) in cells.iter().zip(columns) {
+        if let Some(id) = decode::text(cell).map_err(|e| at(column, &e))? {
+            return Ok(id);
+        }
+    }
+    Err(at(&columns.join("` or `"), &format!("expected {}, found nothing", Wanted::Id.described())))
+}
+
+/// A score, which is finite in single precision too.
+pub(crate) fn finite(cell: &Cell<'_>, column: &str) -> Result<f32, String> {
+    let number = decode::number(cell).map_err(|e| at(column, &e))?;
+    let number = number.ok_or_else(|| at(column, "expected a number, found nothing"))?;
+    Some(number as f32)
+        .filter(|score| score.is_finite())
+        .ok_or_else(|| at(column, &format!("expected a number of single precision, found `{number}`")))
+}

@@ -1,0 +1,68 @@
+//! [`ScoresRanker`]: a ranking from a file of scores.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use pagoda_dataset::{BadRows, Limits, ScoreRow, read_scores, shown};
+
+use super::{AskedUser, Mining, MiningLog, Ranker, RankerError, Ranking, Top};
+use crate::error::TrainError;
+
+/// The best scored items of each user that is asked about. Items without a score are not ranked.
+#[derive(Debug)]
+pub struct ScoresRanker {
+    version: Arc<str>,
+    tops: HashMap<u32, Top>,
+    /// Rows of users that are not asked about.
+    pub rows_of_others: u64,
+    /// Rows left out, such as those of items that are not in the catalog.
+    pub bad_rows: BadRows,
+}
+
+impl ScoresRanker {
+    /// Reads a file of `user`, `item` and `score` for the users of a mining; `version` names it, by its digest perhaps. Of a pair that
+    /// is scored twice the higher score counts.
+    pub fn read(
+        path: &Path,
+        version: &str,
+        log: &MiningLog,
+        mining: &Mining<'_>,
+        limits: &Limits,
+    ) -> Result<Self, TrainError> {
+        let users: HashMap<&str, u32> =
+            mining.users().iter().map(|&user| (log.users()[user as usize].id.as_str(), user)).collect();
+        let items: HashMap<&str, u32> =
+            log.catalog().iter().zip(0..).map(|(e, place)| (e.id.as_str(), place)).collect();
+        let mut tops: HashMap<u32, Top> = HashMap::new();
+        let mut rows_of_others = 0;
+        let bad_rows = read_scores(path, limits, &mut |row: ScoreRow<'_>| {
+            let place = items.get(row.item).copied();
+            let place = place.ok_or_else(|| format!("expected an item of the catalog, found {}", shown(row.item)))?;
+            match users.get(row.user) {
+                Some(&user) => {
+                    tops.entry(user).or_insert_with(|| Top::of_repeated(mining.top())).push(place, row.score)
+                }
+                None => rows_of_others += 1,
+            }
+            Ok(())
+        })?;
+        Ok(Self { version: version.into(), tops, rows_of_others, bad_rows })
+    }
+}
+
+impl Ranker for ScoresRanker {
+    fn source(&self) -> &str {
+        "scores"
+    }
+
+    fn block_users(&self) -> usize {
+        256
+    }
+
+    fn rank(&mut self, users: &[AskedUser], _: usize) -> Result<Vec<Ranking>, RankerError> {
+        let ranking = |user: &AskedUser| {
+            let items = self.tops.remove(&user.place).map(Top::finish).unwrap_or_default();
+            Ranking { version: self.version.clone(), items }
+        };
+        Ok(users.iter().map(ranking).collect())
+    }
+}
