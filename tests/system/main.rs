@@ -16,3 +16,4 @@ mod mine;
 mod python_client;
 mod recall;
 mod rollout;
+mod training;
