@@ -73,7 +73,7 @@ impl Summary {
             seconds: clock.seconds,
             cpu_seconds: clock.cpu_seconds,
             threads: rayon::current_num_threads(),
-            examples_per_s: fitted.examples as f64 / fitted.seconds.max(1e-9),
+            examples_per_s: fitted.examples_per_s,
             examples: fitted.examples,
             steps: fitted.steps,
             kept_steps: fitted.kept_steps,

@@ -292,3 +292,21 @@ fn a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been() {
     assert_eq!(resumed.summary.negatives, whole.summary.negatives);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left once a run is done");
 }
+
+#[test]
+fn a_run_with_nothing_to_tell_positives_from_is_refused() {
+    // Nothing was shown without a click.
+    let text = "[negatives]\nin_batch = 0.0\nuniform = 0.0\nexposed = 1.0";
+    let error = train_data(world("temporal"), &with(text), None, Clock::default(), &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("nothing to tell positives from"), "{error}");
+}
+
+#[test]
+fn an_objective_without_weight_or_of_an_unknown_event_is_refused() {
+    for (event, expected) in [("impression", "weighs more than 0"), ("clik", "no event `clik`")] {
+        let text = format!("[objectives.seen]\nevents = [\"{event}\"]");
+        let error = train_data(world("temporal"), &with(&text), None, Clock::default(), &mut Silent).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("objectives.seen.events") && message.contains(expected), "{message}");
+    }
+}

@@ -303,7 +303,15 @@ fn check_names(config: &TrainConfig, data: &Data) -> Result<(), InvalidConfig> {
     let events: Vec<&String> = data.schema.interactions.events.keys().collect();
     let objectives = config.objectives.iter().flat_map(|(name, objective)| {
         let unknown = objective.events.iter().filter(|event| !events.contains(event));
-        unknown.map(move |event| format!("objectives.{name}.events: the schema has no event `{event}`"))
+        let unknown = unknown.map(move |event| format!("objectives.{name}.events: the schema has no event `{event}`"));
+        let weight = |event: &String| data.schema.interactions.events.get(event).copied().unwrap_or(1.0);
+        let weighs = objective.events.iter().any(|event| weight(event) > 0.0);
+        let nothing = (!weighs).then(|| {
+            format!(
+                "objectives.{name}.events: none of them weighs more than 0 in the schema, so there is nothing to learn"
+            )
+        });
+        unknown.chain(nothing)
     });
     let architecture = config.model.schema_faults(&data.schema).into_iter().map(|fault| format!("model.{fault}"));
     let sequences = config.training.examples == Examples::Sequences;

@@ -88,7 +88,16 @@ fn negative_faults(config: &TrainConfig) -> Vec<String> {
         [negatives.in_batch, negatives.uniform, negatives.popularity, negatives.cache, negatives.exposed, hard];
     let mut faults = Vec::new();
     if shares.iter().sum::<f64>() <= 0.0 {
-        faults.push("negatives: at least one source has a share above 0".into());
+        let hard = if negatives.hard > 0.0 { "; `hard` counts only with a hard_file" } else { "" };
+        faults.push(format!("negatives: at least one source has a share above 0{hard}"));
+    }
+    let config_loss = &config.loss;
+    if config_loss.temperature_learned && config_loss.temperature < config_loss.temperature_floor {
+        let (found, floor) = (config_loss.temperature, config_loss.temperature_floor);
+        faults.push(format!("loss.temperature: begins at the floor, {floor}, or above it, found {found}"));
+    }
+    if config.training.refit && config.split.validation_share <= 0.0 {
+        faults.push("training.refit: needs a split.validation_share above 0".into());
     }
     let patient = config.training.patience > 0 && config.split.validation_share <= 0.0;
     if patient {

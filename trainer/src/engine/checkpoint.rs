@@ -77,10 +77,11 @@ impl CheckpointStore {
         }
     }
 
-    /// The last checkpoint of this run; None if there is none, or if none is wanted.
+    /// The last checkpoint of this run, if there is one. One that is there and not wanted is an error: hours may be in it.
     pub(super) fn read(&self) -> Result<Option<Checkpoint>, TrainError> {
         if !self.resume {
-            return Ok(None);
+            let there = "it is of a run that did not end; go on with --resume, or remove it to begin anew";
+            return if self.path.exists() { Err(fault(&self.path, &there)) } else { Ok(None) };
         }
         let bytes = match fs::read(&self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -243,7 +244,7 @@ mod tests {
         store("a", true).write(&checkpoint()).unwrap();
         let read = store("a", true).read().unwrap().unwrap();
         assert_eq!((read.state.progressed, read.tensors), (checkpoint().state.progressed, checkpoint().tensors));
-        assert!(store("a", false).read().unwrap().is_none());
+        assert!(store("a", false).read().err().unwrap().to_string().contains("--resume"));
         assert!(store("b", true).read().err().unwrap().to_string().contains("another run"));
         store("a", true).remove().unwrap();
         assert!(store("a", true).read().unwrap().is_none());

@@ -64,6 +64,8 @@ pub(crate) struct Fitted {
     /// Of the steps alone, in this process: on the wall's clock, and of all processors.
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
+    /// In this process.
+    pub(crate) examples_per_s: f64,
     /// The mean loss at the end.
     pub(crate) loss: f32,
     pub(crate) temperature: f32,
@@ -250,6 +252,11 @@ impl<'a> Run<'a> {
     }
 
     fn finish(self, model: &mut TwoTower) -> Result<Fitted, TrainError> {
+        if self.ledger.has_nothing() {
+            let fault = "every negative that was drawn is a known positive of its user, or none was drawn: there is nothing to tell positives from; see [negatives]";
+            return Err(TrainError::TooLittleData(fault.into()));
+        }
+        let examples_per_s = self.record.examples_per_s();
         let kept_steps = match self.validated.best {
             Some((_, step, best)) => {
                 best.restore(model)?;
@@ -263,6 +270,7 @@ impl<'a> Run<'a> {
             kept_steps,
             seconds: self.seconds,
             cpu_seconds: self.cpu_seconds,
+            examples_per_s,
             loss: self.record.final_loss(),
             temperature: self.stepper.temperature.value(),
             negatives: self.ledger.figures(&self.mixture),

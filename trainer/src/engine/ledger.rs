@@ -107,6 +107,11 @@ impl Ledger {
         }
     }
 
+    /// Whether all that was drawn were known positives, so that there was nothing to tell the positives from.
+    pub(super) fn has_nothing(&self) -> bool {
+        self.drawn.iter().sum::<u64>() == self.masked.iter().sum::<u64>()
+    }
+
     /// The figures of each source that was asked for.
     pub(super) fn figures(&self, mixture: &Mixture) -> Vec<SourceFigures> {
         let kept = |at: usize| (self.drawn[at] - self.masked[at]) as f64;

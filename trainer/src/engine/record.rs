@@ -71,12 +71,16 @@ impl Record {
         self.curves.loss.push((done, f64::from(loss)));
         self.curves.temperature.push((done, f64::from(point.temperature)));
         self.curves.learning_rate.push((done, point.learning_rate));
-        let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
-        let examples_per_s = Some((self.examples - self.examples_before) as f64 / seconds);
+        let examples_per_s = Some(self.examples_per_s());
         let validation = self.curves.validation.last().map(|&(_, recall)| recall);
         let report =
             Report { loss: Some(loss), examples_per_s, validation, ..Report::of(Stage::Train, done, self.total) };
         progress.report(&report);
+    }
+
+    /// Of this process, since it began or took over.
+    pub(super) fn examples_per_s(&self) -> f64 {
+        (self.examples - self.examples_before) as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
     }
 
     /// The mean loss of the last tenth of the points.

@@ -37,8 +37,13 @@ pub(super) fn summary(
         baselines: ranked[2..].iter().map(|ranked| (ranked.name.to_owned(), all(ranked))).collect(),
         slices: parts(&sliced).iter().map(|part| slice(part, ranked)).collect(),
         counts: counts(data, protocol),
-        warnings: skipped,
+        warnings: skipped.into_iter().chain(bad_rows(data)).collect(),
     }
+}
+
+fn bad_rows(data: &Data) -> Option<String> {
+    let count = data.bad_rows;
+    (count > 0).then(|| format!("{count} bad rows of the tables were left out"))
 }
 
 fn with_coverage(outcomes: &[Outcome], catalog: usize) -> Metrics {

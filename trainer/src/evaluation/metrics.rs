@@ -35,7 +35,8 @@ fn recall_at(ranks: &[usize], k: usize) -> f64 {
 /// Discounted cumulative gain of binary relevance, over that of the best ranking.
 fn ndcg_at(ranks: &[usize], k: usize) -> f64 {
     let gain = |rank: usize| 1.0 / ((rank + 2) as f64).log2();
-    let found: f64 = ranks.iter().filter(|&&rank| rank < k).map(|&rank| gain(rank)).sum();
+    // The sum of nothing is -0.
+    let found = 0.0 + ranks.iter().filter(|&&rank| rank < k).map(|&rank| gain(rank)).sum::<f64>();
     found / (0..ranks.len().min(k)).map(gain).sum::<f64>()
 }
 
