@@ -20,7 +20,7 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  pagoda demo                                      everything at once, in about two minutes
+  pagoda demo                                      everything at once, in about ten seconds
   pagoda import movielens-csv ml-latest-small --out data
   pagoda train --data data --store store
   pagoda up --store store                          in one terminal, then in another:
