@@ -12,10 +12,17 @@ pub(crate) fn matrix(values: &[f32], rows: usize) -> Result<Tensor> {
 /// Reads the numbers of a contiguous tensor of f32 without copying them.
 pub(crate) fn read<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
-    match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) => Ok(read(&values[from..to])),
-        _ => candle_core::bail!("expected contiguous f32 on the processor, found {:?}", tensor.dtype()),
+    numbers(&storage, layout).map(read)
+}
+
+/// Reads the numbers of several, all at once.
+pub(crate) fn read_all<T>(tensors: &[Tensor], read: impl FnOnce(&[&[f32]]) -> T) -> Result<T> {
+    let guards: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
+    let mut slices = Vec::with_capacity(guards.len());
+    for (storage, layout) in &guards {
+        slices.push(numbers(storage, layout)?);
     }
+    Ok(read(&slices))
 }
 
 /// Changes the numbers of a contiguous tensor of f32 in place. Nothing else may hold the tensor's storage for another purpose.
@@ -25,6 +32,13 @@ pub(crate) fn change<T>(tensor: &Tensor, change: impl FnOnce(&mut [f32]) -> T) -
     match op.0.into_inner().1 {
         Some(result) => Ok(result),
         None => candle_core::bail!("a change in place was not made"),
+    }
+}
+
+fn numbers<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) => Ok(&values[from..to]),
+        _ => candle_core::bail!("expected contiguous f32 on the processor, found {:?}", storage.dtype()),
     }
 }
 

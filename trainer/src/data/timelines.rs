@@ -2,6 +2,9 @@
 
 use super::{Part, rows::Row};
 
+/// A row's timeline is looked for from that of a row at most so far before it.
+const STRIDE: usize = 16;
+
 /// Timelines of some users, by user; each has rows, oldest first, ties in the order of the log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Timelines {
@@ -9,6 +12,8 @@ pub(crate) struct Timelines {
     users: Vec<u32>,
     /// Where each timeline's rows begin, and where the last one's end.
     first_rows: Vec<usize>,
+    /// Of every [`STRIDE`]th row, the timeline that it belongs to.
+    owners: Vec<u32>,
     items: Vec<u32>,
     timestamps: Vec<i64>,
     events: Vec<u8>,
@@ -73,7 +78,11 @@ impl Timelines {
 
     /// The number of the timeline that a row belongs to.
     pub(crate) fn owner(&self, row: usize) -> usize {
-        self.first_rows.partition_point(|&first| first <= row) - 1
+        let mut owner = self.owners[row / STRIDE] as usize;
+        while self.first_rows[owner + 1] <= row {
+            owner += 1;
+        }
+        owner
     }
 
     /// A row by its number.
@@ -119,6 +128,7 @@ impl Timelines {
         Self {
             users: Vec::new(),
             first_rows: Vec::new(),
+            owners: Vec::new(),
             items: Vec::with_capacity(rows),
             timestamps: Vec::with_capacity(rows),
             events: Vec::with_capacity(rows),
@@ -139,6 +149,14 @@ impl Timelines {
 
     fn finish(mut self) -> Self {
         self.first_rows.push(self.items.len());
+        let mut owner = 0;
+        self.owners.reserve_exact(self.items.len().div_ceil(STRIDE));
+        for row in (0..self.items.len()).step_by(STRIDE) {
+            while self.first_rows[owner + 1] <= row {
+                owner += 1;
+            }
+            self.owners.push(owner as u32);
+        }
         self
     }
 }

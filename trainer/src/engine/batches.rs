@@ -32,15 +32,15 @@ pub(super) struct Batch {
     pub(super) users: EncodedBatch,
     /// Of sequences: by user, the positions of the rows; see [`super::passes::PassInput`].
     pub(super) positions: Option<Lists<Option<u32>>>,
-    /// Each row's positive, then what was sampled, then the rows' private negatives.
+    /// Each row's positive, then what was sampled, then the rows' private negatives, of which each item is there once.
     pub(super) items: EncodedBatch,
     /// The positives' places in the catalog.
     pub(super) positives: Vec<u32>,
     /// Whether the positives are columns.
     pub(super) in_batch: bool,
     pub(super) sampled: usize,
-    /// `[rows + 1]`.
-    pub(super) private_offsets: Vec<usize>,
+    /// By row, with repetition: which of the private negatives are the row's.
+    pub(super) private: Lists<u32>,
     pub(super) log_q: BatchLogQ,
     /// By row, the columns that are no negatives of it; its own among them.
     pub(super) masked: Lists<u32>,
@@ -103,7 +103,8 @@ impl Batcher<'_> {
             self.sampler.draw_uniform(self.mixture.uniform, &mut rng),
             self.sampler.draw_popular(self.mixture.popularity, &mut rng),
         ];
-        let private = self.private.draw(&targets, &self.mixture, hard, &mut rng);
+        let private_seed = mixed(&[self.config.seed, step, 2]);
+        let private = self.private.draw(&targets, &self.mixture, hard, private_seed);
         let drawn = Drawn {
             in_batch: if self.mixture.in_batch { positives.len().saturating_sub(1) } else { 0 },
             uniform: sampled[0].len(),
@@ -124,7 +125,7 @@ impl Batcher<'_> {
             weights: self.weights(&targets),
             in_batch: self.mixture.in_batch,
             sampled: sampled[0].len() + sampled[1].len(),
-            private_offsets: private.offsets().to_vec(),
+            private: private.into_rows(),
             users,
             positions,
             masked,
@@ -205,11 +206,10 @@ impl Batcher<'_> {
         let of = |items: &[u32], corrected: bool| -> Vec<f32> {
             items.iter().map(|&item| if corrected { log_q(item, 0.0) } else { 0.0 }).collect()
         };
-        let private = private.items().iter().zip(private.frequencies());
         BatchLogQ {
             positives: of(positives, mode == LogQ::Standard),
             columns: of(columns, mode != LogQ::None),
-            private: private.map(|(&i, &more)| if mode == LogQ::None { 0.0 } else { log_q(i, more) }).collect(),
+            private: private.drawn().map(|(i, more)| if mode == LogQ::None { 0.0 } else { log_q(i, more) }).collect(),
         }
     }
 

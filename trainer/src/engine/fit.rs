@@ -313,7 +313,7 @@ impl<'a> FitTask<'a> {
             split: self.data.schema.interactions.split,
             event_weights: self.event_weights(),
             sampler: NegativeSampler::new(&self.tally.items, eligible, &config.negatives),
-            private: PrivateSources { hard: self.hard, exposed: self.exposed(&mixture)? },
+            private: PrivateSources::new(self.hard, self.exposed(&mixture)?, self.data.catalog.len()),
             columns: ColumnsByItem::new(self.data.catalog.len()),
             cache: Vec::new(),
             mixture,

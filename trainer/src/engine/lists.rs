@@ -1,5 +1,7 @@
 //! [`Lists`]: many short lists in one allocation.
 
+use std::ops::Range;
+
 /// Lists of one batch's rows: list i is `values[offsets[i]..offsets[i + 1]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Lists<T> {
@@ -27,6 +29,11 @@ impl<T> Lists<T> {
     /// A list by its number.
     pub(super) fn list(&self, i: usize) -> &[T] {
         &self.values[self.offsets[i]..self.offsets[i + 1]]
+    }
+
+    /// Where a list's values are among all.
+    pub(super) fn range(&self, i: usize) -> Range<usize> {
+        self.offsets[i]..self.offsets[i + 1]
     }
 
     /// Where each list begins, and where the last one ends.

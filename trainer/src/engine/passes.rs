@@ -13,7 +13,7 @@ use pagoda_model::{
 use rayon::prelude::*;
 
 use super::{lists::Lists, rows::InputGradient};
-use crate::data::mixed;
+use crate::{data::mixed, tensors};
 
 /// Entities of a shard without sequences.
 const SHARD_ENTITIES: usize = 256;
@@ -138,7 +138,7 @@ fn outputs_of(positions: &Lists<Option<u32>>, entities: &Range<usize>, length: u
 pub(super) fn outputs(passes: &[Pass]) -> Result<Vec<f32>> {
     let mut all = Vec::new();
     for pass in passes {
-        all.extend(flat(&pass.output)?);
+        tensors::read(&pass.output, |values| all.extend_from_slice(values))?;
     }
     Ok(all)
 }

@@ -1,7 +1,10 @@
 //! [`Stepper`]: one step of learning: towers forward, loss, towers backward, rows and weights moved.
 
+use std::borrow::Cow;
+
 use candle_core::Var;
 use pagoda_model::{Side, two_tower::TwoTower};
+use rayon::prelude::*;
 
 use super::{
     adamw::AdamW,
@@ -13,6 +16,9 @@ use super::{
     temperature::Temperature,
 };
 use crate::{config::TrainConfig, error::TrainError};
+
+/// Numbers that one task adds.
+const ADDED_AT_ONCE: usize = 1 << 14;
 
 /// The optimisers and what else is learned.
 pub(super) struct Stepper<'a> {
@@ -166,7 +172,8 @@ impl<'a> Stepper<'a> {
         let (rows, sampled) = (batch.rows(), batch.sampled);
         let first = if batch.in_batch { 0 } else { rows };
         let learned = rows + sampled - first;
-        let columns = [&items[first * dim..(rows + sampled) * dim], cached].concat();
+        let drawn = &items[first * dim..(rows + sampled) * dim];
+        let columns = if cached.is_empty() { Cow::Borrowed(drawn) } else { Cow::Owned([drawn, cached].concat()) };
         let settings = LossSettings::new(&self.config.loss, self.temperature.value());
         let zeros = if settings.corrects() { None } else { Some(vec![0.0; rows.max(columns.len() / dim)]) };
         let log_q = match &zeros {
@@ -188,7 +195,7 @@ impl<'a> Stepper<'a> {
             columns: &columns,
             learned_columns: learned,
             private: &items[(rows + sampled) * dim..],
-            private_offsets: &batch.private_offsets,
+            private_rows: &batch.private,
             weights,
             log_q,
             masked: &batch.masked,
@@ -216,14 +223,17 @@ impl<'a> Stepper<'a> {
             (of_users?, of_items?);
         let weights = joined(weights, more, variables)?;
         let training = &self.config.training;
-        self.weights.step(&weights, training.tower_learning_rate * rate_share)?;
-        self.temperature.step(gradients.temperature, training.tower_learning_rate * rate_share);
+        let tower_rate = training.tower_learning_rate * rate_share;
+        self.temperature.step(gradients.temperature, tower_rate);
         let of_users = user_shards.iter().map(|shard| shard.of(Side::User, &batch.users));
         let of_items = item_shards.iter().map(|shard| shard.of(Side::Item, &batch.items));
         let inputs: Vec<InputGradient<'_>> = of_users.chain(of_items).collect();
         let rate = training.row_learning_rate * rate_share as f32;
-        self.rows.step(&mut model.tables, &model.layout, &inputs, rate);
-        Ok(())
+        let (of_weights, ()) = rayon::join(
+            || self.weights.step(&weights, tower_rate),
+            || self.rows.step(&mut model.tables, &model.layout, &inputs, rate),
+        );
+        Ok(of_weights?)
     }
 }
 
@@ -232,7 +242,8 @@ fn assembled(output: LossOutput, columns_at: usize) -> OutputGradients {
     let LossOutput { loss, d_users, d_positives, d_columns, d_private, d_temperature, masses } = output;
     let mut items = d_positives;
     items.resize(columns_at + d_columns.len(), 0.0);
-    items[columns_at..].iter_mut().zip(d_columns).for_each(|(to, d)| *to += d);
+    let chunks = items[columns_at..].par_chunks_mut(ADDED_AT_ONCE).zip(d_columns.par_chunks(ADDED_AT_ONCE));
+    chunks.for_each(|(to, d)| to.iter_mut().zip(d).for_each(|(to, d)| *to += d));
     items.extend(d_private);
     OutputGradients { loss, users: d_users, items, temperature: d_temperature, masses }
 }

@@ -6,6 +6,7 @@
 //! is the mean of the rows' by their weights.
 
 mod exponential;
+mod private;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,8 @@ use rows::{MASKED, Row, RowLogQ, RowLoss, RowSettings};
 
 /// Rows whose scores are held at once; 128 was measured best.
 const BLOCK: usize = 128;
+/// Columns whose gradients one task sums up: its part of the sum stays in the first-level cache.
+const TRANSPOSED: usize = 64;
 /// Blocks are summed in so many groups, in their order, whatever the number of threads, so that it does not change the result.
 const GROUPS: usize = 8;
 
@@ -39,10 +42,10 @@ pub(super) struct LossInput<'a> {
     pub(super) columns: &'a [f32],
     /// So many of the first columns have gradients.
     pub(super) learned_columns: usize,
-    /// `[private, dim]`: negatives of single rows, row after row.
+    /// `[private, dim]`: negatives of single rows.
     pub(super) private: &'a [f32],
-    /// `[rows + 1]`: where each row's private negatives begin.
-    pub(super) private_offsets: &'a [usize],
+    /// By row, which of them are its own; one may be several rows' and be there more than once.
+    pub(super) private_rows: &'a Lists<u32>,
     /// `[rows]`.
     pub(super) weights: &'a [f32],
     pub(super) log_q: LogQValues<'a>,
@@ -55,12 +58,19 @@ pub(super) struct LossInput<'a> {
     pub(super) segments: &'a [Range<usize>],
 }
 
-/// The logs of how often items are drawn: `[rows]`, `[columns]` and `[private]`.
+/// The logs of how often items are drawn: `[rows]`, `[columns]`, and of each row's private negatives, row after row.
 #[derive(Clone, Copy)]
 pub(super) struct LogQValues<'a> {
     pub(super) positives: &'a [f32],
     pub(super) columns: &'a [f32],
     pub(super) private: &'a [f32],
+}
+
+impl LossInput<'_> {
+    #[inline(always)]
+    fn private_vector(&self, number: u32) -> &[f32] {
+        &self.private[number as usize * self.dim..][..self.dim]
+    }
 }
 
 /// The loss, and the temperature, which may be learned.
@@ -84,16 +94,22 @@ pub(super) struct LossOutput {
     pub(super) masses: Vec<f64>,
 }
 
-/// What a group of rows adds to the output.
-struct GroupOutput {
-    rows: Range<usize>,
+/// What a group of rows adds to the sums.
+#[derive(Default)]
+struct GroupSums {
     loss: f64,
-    d_users: Vec<f32>,
-    d_positives: Vec<f32>,
-    d_columns: Vec<f32>,
-    d_private: Vec<f32>,
+    /// `[dim, learned_columns]`: the product that makes it is faster than the one that makes its transpose. None: zeros.
+    d_columns: Option<Tensor>,
     d_temperature: f64,
     masses: Vec<f64>,
+}
+
+/// The gradients of a group's own rows, where they go in the output.
+struct GroupGradients<'o> {
+    d_users: &'o mut [f32],
+    d_positives: &'o mut [f32],
+    /// By the score of each of the rows' private negatives.
+    d_private_scores: &'o mut [f32],
 }
 
 impl LossSettings {
@@ -111,82 +127,124 @@ impl LossSettings {
 
 /// The loss and its gradients. The same for any number of threads.
 pub(super) fn loss(input: &LossInput<'_>) -> Result<LossOutput> {
-    let columns = tensors::matrix(input.columns, input.log_q.columns.len())?;
     let rows = input.weights.len();
-    let total_weight = input.weights.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+    // Rows of columns for the one product, columns of columns for the other: as these read them fastest.
+    let columns = tensors::matrix(input.columns, input.log_q.columns.len())?;
+    let matrices = Matrices { transposed: columns.t()?.contiguous()?, columns };
+    let unit = 1.0 / input.weights.iter().sum::<f32>().max(f32::MIN_POSITIVE);
     let group_rows = rows.div_ceil(BLOCK).div_ceil(GROUPS).max(1) * BLOCK;
-    let starts: Vec<usize> = (0..rows).step_by(group_rows).collect();
-    let groups: Result<Vec<GroupOutput>> = starts
-        .into_par_iter()
-        .map(|start| Group::new(input, &columns, start..rows.min(start + group_rows), 1.0 / total_weight).run())
-        .collect();
-    Ok(joined(input, groups?))
-}
-
-fn joined(input: &LossInput<'_>, groups: Vec<GroupOutput>) -> LossOutput {
-    let (mut loss, mut d_temperature) = (0.0, 0.0);
     let mut output = LossOutput {
         loss: 0.0,
-        d_users: Vec::with_capacity(input.users.len()),
-        d_positives: Vec::with_capacity(input.positives.len()),
+        d_users: vec![0.0; input.users.len()],
+        d_positives: vec![0.0; input.positives.len()],
         d_columns: Vec::new(),
-        d_private: Vec::with_capacity(input.private.len()),
+        d_private: Vec::new(),
         d_temperature: 0.0,
         masses: vec![0.0; if input.segments.is_empty() { 0 } else { input.segments.len() + 1 }],
     };
+    let mut d_private_scores = vec![0.0; input.private_rows.values().len()];
+    let groups = parts(input, &mut output, &mut d_private_scores, group_rows);
+    let run = |(rows, gradients)| Group::new(input, &matrices, unit, rows, gradients).run();
+    let sums: Result<Vec<GroupSums>> = groups.into_par_iter().map(run).collect();
+    sum_up(&mut output, sums?)?;
+    output.d_private = private::gradients(input, &d_private_scores);
+    Ok(output)
+}
+
+/// Cuts the rows' gradients into groups of so many rows.
+fn parts<'o>(
+    input: &LossInput<'_>,
+    output: &'o mut LossOutput,
+    d_private_scores: &'o mut [f32],
+    group_rows: usize,
+) -> Vec<(Range<usize>, GroupGradients<'o>)> {
+    let (dim, rows) = (input.dim, input.weights.len());
+    let users = output.d_users.chunks_mut(group_rows * dim);
+    let positives = output.d_positives.chunks_mut(group_rows * dim);
+    let (mut scores, offsets) = (d_private_scores, input.private_rows.offsets());
+    let mut parts = Vec::new();
+    for ((start, d_users), d_positives) in (0..rows).step_by(group_rows).zip(users).zip(positives) {
+        let end = rows.min(start + group_rows);
+        let d_private_scores = scores.split_off_mut(..offsets[end] - offsets[start]).unwrap_or_default();
+        parts.push((start..end, GroupGradients { d_users, d_positives, d_private_scores }));
+    }
+    parts
+}
+
+/// Adds the groups' sums in their order.
+fn sum_up(output: &mut LossOutput, groups: Vec<GroupSums>) -> Result<()> {
+    let (mut loss, mut d_temperature) = (0.0, 0.0);
+    let mut columns = Vec::with_capacity(groups.len());
     for group in groups {
         loss += group.loss;
         d_temperature += group.d_temperature;
-        output.d_users.extend(group.d_users);
-        output.d_positives.extend(group.d_positives);
-        output.d_private.extend(group.d_private);
         output.masses.iter_mut().zip(group.masses).for_each(|(sum, mass)| *sum += mass);
-        if output.d_columns.is_empty() {
-            output.d_columns = group.d_columns;
-        } else {
-            let chunks = output.d_columns.par_chunks_mut(1 << 14).zip(group.d_columns.par_chunks(1 << 14));
-            chunks.for_each(|(sum, d)| sum.iter_mut().zip(d).for_each(|(sum, d)| *sum += d));
-        }
+        columns.extend(group.d_columns);
     }
     (output.loss, output.d_temperature) = (loss as f32, d_temperature as f32);
-    output
+    if let Some(first) = columns.first() {
+        output.d_columns = vec![0.0; first.elem_count()];
+        let dim = first.dim(0)?;
+        tensors::read_all(&columns, |parts| transposed_sum(&mut output.d_columns, dim, parts))?;
+    }
+    Ok(())
+}
+
+/// sum `[columns, dim]` = the parts' `[dim, columns]` sum, in their order.
+fn transposed_sum(sum: &mut [f32], dim: usize, parts: &[&[f32]]) {
+    let columns = sum.len() / dim;
+    sum.par_chunks_mut(TRANSPOSED * dim).enumerate().for_each(|(number, sum)| {
+        let first = number * TRANSPOSED;
+        let mut line = [0.0; TRANSPOSED];
+        for k in 0..dim {
+            let line = &mut line[..sum.len() / dim];
+            line.fill(0.0);
+            let from = k * columns + first;
+            parts.iter().for_each(|part| add_scaled(line, &part[from..from + line.len()], 1.0));
+            line.iter().enumerate().for_each(|(column, &value)| sum[column * dim + k] = value);
+        }
+    });
+}
+
+/// All columns, in the two layouts that products read.
+struct Matrices {
+    /// `[columns, dim]`.
+    columns: Tensor,
+    /// `[dim, columns]`.
+    transposed: Tensor,
 }
 
 /// Consecutive rows on one thread.
-struct Group<'i, 'a> {
+struct Group<'i, 'a, 'o> {
     input: &'i LossInput<'a>,
-    /// `[columns, dim]`.
-    column_matrix: &'i Tensor,
+    matrices: &'i Matrices,
     /// One by the sum of all weights.
     unit: f32,
     columns: usize,
     arch: Arch,
-    output: GroupOutput,
+    rows: Range<usize>,
+    gradients: GroupGradients<'o>,
+    sums: GroupSums,
 }
 
-impl<'i, 'a> Group<'i, 'a> {
-    fn new(input: &'i LossInput<'a>, column_matrix: &'i Tensor, rows: Range<usize>, unit: f32) -> Self {
-        let dim = input.dim;
-        let private = input.private_offsets[rows.end] - input.private_offsets[rows.start];
-        let output = GroupOutput {
-            loss: 0.0,
-            d_users: vec![0.0; rows.len() * dim],
-            d_positives: vec![0.0; rows.len() * dim],
-            d_columns: vec![0.0; input.learned_columns * dim],
-            d_private: vec![0.0; private * dim],
-            d_temperature: 0.0,
-            masses: vec![0.0; input.segments.len() + 1],
-            rows,
-        };
-        Self { input, column_matrix, unit, columns: input.log_q.columns.len(), arch: Arch::new(), output }
+impl<'i, 'a, 'o> Group<'i, 'a, 'o> {
+    fn new(
+        input: &'i LossInput<'a>,
+        matrices: &'i Matrices,
+        unit: f32,
+        rows: Range<usize>,
+        gradients: GroupGradients<'o>,
+    ) -> Self {
+        let sums = GroupSums { masses: vec![0.0; input.segments.len() + 1], ..Default::default() };
+        Self { input, matrices, unit, columns: input.log_q.columns.len(), arch: Arch::new(), rows, gradients, sums }
     }
 
-    fn run(mut self) -> Result<GroupOutput> {
-        let rows = self.output.rows.clone();
+    fn run(mut self) -> Result<GroupSums> {
+        let rows = self.rows.clone();
         for start in rows.clone().step_by(BLOCK) {
             self.block(start..rows.end.min(start + BLOCK))?;
         }
-        Ok(self.output)
+        Ok(self.sums)
     }
 
     fn block(&mut self, rows: Range<usize>) -> Result<()> {
@@ -195,7 +253,7 @@ impl<'i, 'a> Group<'i, 'a> {
         // What follows of a row's derivatives is scaled by its scale: of its user before the product that makes d_columns.
         let mut scaled_users = users.to_vec();
         let users = tensors::matrix(users, rows.len())?;
-        let scores = if self.columns == 0 { None } else { Some(users.matmul(&self.column_matrix.t()?)?) };
+        let scores = if self.columns == 0 { None } else { Some(users.matmul(&self.matrices.transposed)?) };
         let arch = self.arch;
         let mut of_rows = |scores: &mut [f32]| {
             arch.dispatch(Block { group: self, rows: rows.clone(), scores, scaled_users: &mut scaled_users })
@@ -231,24 +289,23 @@ impl<'i, 'a> Group<'i, 'a> {
         let shift = |&(column, log_q): &(u32, f32)| (column as usize, log_q * input.settings.0.temperature);
         input.adjusted.list(row).iter().map(shift).for_each(|(column, shift)| scores[column] -= shift);
         input.masked.list(row).iter().for_each(|&column| scores[column as usize] = MASKED);
-        let own = input.private_offsets[row]..input.private_offsets[row + 1];
-        let vectors = input.private[own.start * dim..own.end * dim].chunks_exact(dim);
-        let mut private: Vec<f32> = vectors.map(|vector| dot(user, vector)).collect();
+        let own = input.private_rows.list(row);
+        let mut private: Vec<f32> = own.iter().map(|&number| dot(user, input.private_vector(number))).collect();
         let log_q = RowLogQ {
             positive: input.log_q.positives[row],
             columns: input.log_q.columns,
-            private: &input.log_q.private[own.clone()],
+            private: &input.log_q.private[input.private_rows.range(row)],
         };
         let row_scores = Row { positive: dot(user, positive), columns: scores, private: &mut private, log_q };
         let RowLoss { loss, d_positive, scale, d_temperature } = input.settings.0.loss(row_scores);
         let share = input.weights[row] * self.unit;
-        self.output.loss += f64::from(share) * f64::from(loss);
-        self.output.d_temperature += f64::from(share) * f64::from(d_temperature);
+        self.sums.loss += f64::from(share) * f64::from(loss);
+        self.sums.d_temperature += f64::from(share) * f64::from(d_temperature);
         self.measure(scores, &private, share * scale);
-        self.private(row, own, &private, share * scale);
-        let at = (row - self.output.rows.start) * dim;
-        add_scaled(&mut self.output.d_users[at..at + dim], positive, share * d_positive);
-        add_scaled(&mut self.output.d_positives[at..at + dim], user, share * d_positive);
+        self.private(row, &private, share * scale);
+        let at = (row - self.rows.start) * dim;
+        add_scaled(&mut self.gradients.d_users[at..at + dim], positive, share * d_positive);
+        add_scaled(&mut self.gradients.d_positives[at..at + dim], user, share * d_positive);
         share * scale
     }
 
@@ -258,22 +315,20 @@ impl<'i, 'a> Group<'i, 'a> {
             return;
         }
         let parts = self.input.segments.iter().map(|segment| &scores[segment.clone()]).chain([private]);
-        for (mass, part) in self.output.masses.iter_mut().zip(parts) {
+        for (mass, part) in self.sums.masses.iter_mut().zip(parts) {
             *mass += f64::from(scale) * f64::from(part.iter().sum::<f32>());
         }
     }
 
     #[inline(always)]
-    fn private(&mut self, row: usize, own: Range<usize>, derivatives: &[f32], scale: f32) {
+    fn private(&mut self, row: usize, derivatives: &[f32], scale: f32) {
         let (input, dim) = (self.input, self.input.dim);
-        let first = input.private_offsets[self.output.rows.start];
-        let at = (row - self.output.rows.start) * dim;
-        for (private, derivative) in own.zip(derivatives) {
-            let vector = &input.private[private * dim..(private + 1) * dim];
-            add_scaled(&mut self.output.d_users[at..at + dim], vector, scale * derivative);
-            let to = (private - first) * dim;
-            let user = &input.users[row * dim..(row + 1) * dim];
-            add_scaled(&mut self.output.d_private[to..to + dim], user, scale * derivative);
+        let at = (row - self.rows.start) * dim;
+        let first = input.private_rows.range(self.rows.start).start;
+        let scores = &mut self.gradients.d_private_scores[input.private_rows.range(row).start - first..];
+        for ((&number, derivative), d_score) in input.private_rows.list(row).iter().zip(derivatives).zip(scores) {
+            *d_score = scale * derivative;
+            add_scaled(&mut self.gradients.d_users[at..at + dim], input.private_vector(number), *d_score);
         }
     }
 
@@ -286,9 +341,9 @@ impl<'i, 'a> Group<'i, 'a> {
         scaled_users: &[f32],
     ) -> Result<()> {
         let (input, dim) = (self.input, self.input.dim);
-        let at = (rows.start - self.output.rows.start) * dim;
-        let d_users = self.output.d_users[at..].chunks_exact_mut(dim);
-        tensors::read(&derivatives.matmul(self.column_matrix)?, |products| {
+        let at = (rows.start - self.rows.start) * dim;
+        let d_users = self.gradients.d_users[at..].chunks_exact_mut(dim);
+        tensors::read(&derivatives.matmul(&self.matrices.columns)?, |products| {
             for ((d_user, product), &scale) in d_users.zip(products.chunks_exact(dim)).zip(scales) {
                 add_scaled(d_user, product, scale);
             }
@@ -297,22 +352,26 @@ impl<'i, 'a> Group<'i, 'a> {
             return Ok(());
         }
         let learned = derivatives.narrow(1, 0, input.learned_columns)?;
-        let d_columns = &mut self.output.d_columns;
-        tensors::read(&learned.t()?.matmul(&tensors::matrix(scaled_users, rows.len())?)?, |products| {
-            add_scaled(d_columns, products, 1.0);
-        })
+        let d_columns = tensors::matrix(scaled_users, rows.len())?.t()?.matmul(&learned)?;
+        match &self.sums.d_columns {
+            None => self.sums.d_columns = Some(d_columns),
+            Some(sum) => {
+                tensors::read(&d_columns, |more| tensors::change(sum, |sum| add_scaled(sum, more, 1.0)))??;
+            }
+        }
+        Ok(())
     }
 }
 
 /// The rows of a block, compiled for the processor at hand. A closure would be called, not inlined, and so compiled for any processor.
-struct Block<'b, 'i, 'a> {
-    group: &'b mut Group<'i, 'a>,
+struct Block<'b, 'i, 'a, 'o> {
+    group: &'b mut Group<'i, 'a, 'o>,
     rows: Range<usize>,
     scores: &'b mut [f32],
     scaled_users: &'b mut [f32],
 }
 
-impl NullaryFnOnce for Block<'_, '_, '_> {
+impl NullaryFnOnce for Block<'_, '_, '_, '_> {
     type Output = Vec<f32>;
     #[inline(always)]
     fn call(self) -> Vec<f32> {

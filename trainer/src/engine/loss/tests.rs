@@ -21,7 +21,7 @@ struct Case {
     positives: Vec<f32>,
     columns: Vec<f32>,
     private: Vec<f32>,
-    private_offsets: Vec<usize>,
+    private_rows: Lists<u32>,
     weights: Vec<f32>,
     log_q: [Vec<f32>; 3],
     masked: Lists<u32>,
@@ -32,11 +32,13 @@ impl Case {
     fn new(kind: LossKind, rows: usize, columns: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         let mut floats = |n: usize| (0..n).map(|_| rng.random_range(-0.5..0.5)).collect::<Vec<f32>>();
-        let private_offsets: Vec<usize> = (0..=rows).map(|row| row / 2).collect();
-        let private = private_offsets[rows];
+        // Every other row has one or two; rows share them.
+        let private = rows.div_ceil(4);
+        let own = |row: usize| (0..row % 2 * (1 + row % 3)).map(move |n| ((row + n) % private) as u32);
+        let private_rows: Lists<u32> = (0..rows).map(own).collect();
         let softmax = kind == LossKind::Softmax;
         let mut log_q = |n: usize| if softmax { floats(n) } else { vec![0.0; n] };
-        let log_q = [log_q(rows), log_q(columns), log_q(private)];
+        let log_q = [log_q(rows), log_q(columns), log_q(private_rows.values().len())];
         let is_masked = |row: usize, column: usize| (column * 7 + row).is_multiple_of(11);
         let masked = (0..rows).map(|row| (0..columns as u32).filter(move |&c| is_masked(row, c as usize))).collect();
         let shifts = |row: usize| if softmax { vec![((row % columns) as u32, 0.3)] } else { Vec::new() };
@@ -49,7 +51,7 @@ impl Case {
             private: floats(private * DIM),
             weights: floats(rows).into_iter().map(|w| w + 1.0).collect(),
             adjusted: (0..rows).map(shifts).collect(),
-            private_offsets,
+            private_rows,
             log_q,
             masked,
         }
@@ -66,7 +68,7 @@ impl Case {
             columns: &self.columns,
             learned_columns,
             private: &self.private,
-            private_offsets: &self.private_offsets,
+            private_rows: &self.private_rows,
             weights: &self.weights,
             log_q: LogQValues { positives: &self.log_q[0], columns: &self.log_q[1], private: &self.log_q[2] },
             masked: &self.masked,
@@ -95,8 +97,10 @@ impl Case {
             self.adjusted.list(row).iter().filter(|a| a.0 as usize == c).map(|a| f64::from(a.1)).sum()
         };
         let shared = columns.map(|c| (dot(&self.columns, c), f64::from(self.log_q[1][c]) + shift(c)));
-        let own = (self.private_offsets[row]..self.private_offsets[row + 1])
-            .map(|p| (dot(&self.private, p), f64::from(self.log_q[2][p])));
+        let own = self
+            .private_rows
+            .range(row)
+            .map(|p| (dot(&self.private, self.private_rows.values()[p] as usize), f64::from(self.log_q[2][p])));
         let negatives: Vec<(f64, f64)> = shared.chain(own).collect();
         let mean =
             |f: &dyn Fn(f64) -> f64| negatives.iter().map(|n| f(n.0)).sum::<f64>() / negatives.len().max(1) as f64;
@@ -265,7 +269,7 @@ fn softmax_gradient(
         columns: &vectors,
         learned_columns: columns.len(),
         private: &[],
-        private_offsets: &[0, 0],
+        private_rows: &[[]].into_iter().collect(),
         weights: &[1.0],
         log_q: LogQValues { positives: &[0.0], columns: &corrections, private: &[] },
         masked: &[masked].into_iter().collect(),

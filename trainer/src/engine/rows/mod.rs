@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use crate::config::RowOptimizer;
 use rule::{Rule, Step};
-use uses::{Use, bounds, keys_by_part, row_of, use_of, uses_of_table};
+use uses::{Keys, Parts, Use, row_of, use_of, uses_of_table};
 
 /// Parts of a table that are updated in parallel.
 const PARTS: usize = 16;
@@ -65,32 +65,27 @@ impl RowOptimiser {
         let (step, arch) = (Step { rate }, Arch::new());
         for (number, table) in tables.iter_mut().enumerate() {
             let uses = uses_of_table(layout, number, gradients);
-            let bounds = bounds(&uses, table.spec.rows, PARTS);
-            let mut keys = keys_by_part(&uses, &bounds);
-            let parts = self.parts(number, table, &bounds, &mut keys);
-            parts.into_par_iter().for_each(|part| arch.dispatch(Update { part, uses: &uses, gradients, step }));
+            let parts = Parts::new(&uses, table.spec.rows, PARTS);
+            let keys = Keys::new(&uses, &parts);
+            let parts = self.parts(number, table, &parts.bounds).into_par_iter().enumerate();
+            parts.for_each(|(at, part)| {
+                arch.dispatch(Update { part, keys: &keys.of(at), uses: &uses, gradients, step });
+            });
         }
     }
 
     /// Cuts a table and its state at row boundaries.
-    fn parts<'a>(
-        &'a mut self,
-        number: usize,
-        table: &'a mut Table,
-        bounds: &[usize],
-        keys: &'a mut [Vec<u64>],
-    ) -> Vec<Part<'a>> {
+    fn parts<'a>(&'a mut self, number: usize, table: &'a mut Table, bounds: &[usize]) -> Vec<Part<'a>> {
         let dim = table.spec.dim;
         let state_dim = self.rule.state_dim(dim);
         let mut values = table.values.as_mut_slice();
         let mut state = self.states[number].as_mut_slice();
-        let mut parts = Vec::with_capacity(keys.len());
-        for (range, keys) in bounds.windows(2).zip(keys) {
+        let mut parts = Vec::with_capacity(bounds.len());
+        for range in bounds.windows(2) {
             let rows = range[1] - range[0];
             let part_values = values.split_off_mut(..rows * dim).unwrap_or_default();
             let part_state = state.split_off_mut(..rows * state_dim).unwrap_or_default();
-            let (rule, first_row) = (self.rule, range[0]);
-            parts.push(Part { rule, dim, first_row, values: part_values, state: part_state, keys });
+            parts.push(Part { rule: self.rule, dim, first_row: range[0], values: part_values, state: part_state });
         }
         parts
     }
@@ -103,13 +98,13 @@ struct Part<'a> {
     first_row: usize,
     values: &'a mut [f32],
     state: &'a mut [f32],
-    /// Of its uses, see [`keys_by_part`].
-    keys: &'a mut [u64],
 }
 
 /// The update of a part, compiled for the processor at hand.
 struct Update<'a> {
     part: Part<'a>,
+    /// Of its uses, sorted, see [`Keys`].
+    keys: &'a [u64],
     uses: &'a [Use],
     gradients: &'a [InputGradient<'a>],
     step: Step,
@@ -121,8 +116,7 @@ impl NullaryFnOnce for Update<'_> {
     /// Row after row, each one's uses summed in their order.
     #[inline(always)]
     fn call(self) {
-        let Self { part: Part { rule, dim, first_row, values, state, keys }, uses, gradients, step } = self;
-        keys.sort_unstable();
+        let Self { part: Part { rule, dim, first_row, values, state }, keys, uses, gradients, step } = self;
         let mut sum = vec![0.0; dim];
         let state_dim = rule.state_dim(dim);
         for keys in keys.chunk_by(|a, b| row_of(*a) == row_of(*b)) {

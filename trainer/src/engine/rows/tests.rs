@@ -130,7 +130,10 @@ fn bounds_cover_all_rows_and_share_the_uses() {
             InputGradient { side: Side::Item, batch: &batches[1], entities: 0..3, flat: &ITEMS, sequence: None };
         let uses = uses_of_table(&layout, 0, &[gradient]);
         assert_eq!(uses.len(), 3);
-        let bounds = bounds(&uses, rows.max(4), 16);
+        let parts = Parts::new(&uses, rows.max(4), 16);
+        let keys = Keys::new(&uses, &parts);
+        assert_eq!((0..parts.len()).map(|part| keys.of(part).len()).sum::<usize>(), 3);
+        let bounds = parts.bounds;
         assert_eq!((bounds[0], *bounds.last().unwrap()), (0, rows.max(4)));
         assert!(bounds.is_sorted_by(|a, b| a < b), "{bounds:?}");
     }

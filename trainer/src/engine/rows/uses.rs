@@ -5,10 +5,14 @@ use pagoda_model::{
     tables::{HistoryPlace, Input, Layout},
 };
 
+use rayon::prelude::*;
+
 use super::InputGradient;
 
 /// Rows are counted in so many bins to find bounds of parts of about as many uses.
 const BINS: usize = 1024;
+/// Uses that one task makes keys of.
+const PIECE: usize = 1 << 14;
 
 /// One use of a row by an example: it receives `scale` times as many numbers as a row has, from `from` on, of a gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,22 +40,27 @@ impl Use {
 
 /// All uses of a table, in the order of gradients, features and entities.
 pub(super) fn uses_of_table(layout: &Layout, table: usize, gradients: &[InputGradient<'_>]) -> Vec<Use> {
+    let numbered = gradients.par_iter().enumerate();
+    let of_each: Vec<Vec<Use>> =
+        numbered.map(|(number, gradient)| uses_of_gradient(layout, table, number as u16, gradient)).collect();
+    of_each.concat()
+}
+
+fn uses_of_gradient(layout: &Layout, table: usize, number: u16, gradient: &InputGradient<'_>) -> Vec<Use> {
     let mut uses = Vec::new();
-    for (number, gradient) in (0..).zip(gradients) {
-        for (column, input) in layout.inputs(gradient.side).iter().enumerate() {
-            let (Input::Pooled { table: of, offset, .. } | Input::Sequence { table: of, offset, .. }) = *input else {
-                continue;
-            };
-            if of != table {
-                continue;
-            }
-            let history = layout.history().filter(|h| gradient.side == Side::User && h.column == column);
-            match history.zip(gradient.sequence) {
-                Some((history, (_, length))) => push_sequences(gradient, number, history, length, &mut uses),
-                None => {
-                    let place = Pooled { number, column, offset, width: layout.input_dim(gradient.side) };
-                    push_pooled(gradient, &place, &mut uses);
-                }
+    for (column, input) in layout.inputs(gradient.side).iter().enumerate() {
+        let (Input::Pooled { table: of, offset, .. } | Input::Sequence { table: of, offset, .. }) = *input else {
+            continue;
+        };
+        if of != table {
+            continue;
+        }
+        let history = layout.history().filter(|h| gradient.side == Side::User && h.column == column);
+        match history.zip(gradient.sequence) {
+            Some((history, (_, length))) => push_sequences(gradient, number, history, length, &mut uses),
+            None => {
+                let place = Pooled { number, column, offset, width: layout.input_dim(gradient.side) };
+                push_pooled(gradient, &place, &mut uses);
             }
         }
     }
@@ -94,14 +103,29 @@ fn push_sequences(
     }
 }
 
-/// By part, a key of each use: its row, then its number, so that sorted keys have the uses of each row together and in their order.
-pub(super) fn keys_by_part(uses: &[Use], bounds: &[usize]) -> Vec<Vec<u64>> {
-    let mut keys = vec![Vec::with_capacity(uses.len() / bounds.len() * 2); bounds.len() - 1];
-    for (number, u) in (0_u64..).zip(uses) {
-        let part = bounds.partition_point(|&bound| bound <= u.row as usize) - 1;
-        keys[part].push(u64::from(u.row) << 32 | number);
+/// Keys of uses by part, in pieces that were made in parallel: a part's keys are those of all pieces.
+pub(super) struct Keys(Vec<Vec<Vec<u64>>>);
+
+impl Keys {
+    /// Of each use its row, then its number, so that sorted keys have the uses of each row together and in their order.
+    pub(super) fn new(uses: &[Use], parts: &Parts) -> Self {
+        let pieces = uses.par_chunks(PIECE).enumerate().map(|(piece, uses)| {
+            let mut keys = vec![Vec::with_capacity(2 * uses.len() / parts.len()); parts.len()];
+            for (number, u) in ((piece * PIECE) as u64..).zip(uses) {
+                keys[parts.of(u.row)].push(u64::from(u.row) << 32 | number);
+            }
+            keys
+        });
+        Self(pieces.collect())
     }
-    keys
+
+    /// A part's, sorted.
+    pub(super) fn of(&self, part: usize) -> Vec<u64> {
+        let pieces = self.0.iter().map(|piece| piece[part].as_slice());
+        let mut keys = pieces.collect::<Vec<_>>().concat();
+        keys.sort_unstable();
+        keys
+    }
 }
 
 /// The row of a key.
@@ -116,22 +140,51 @@ pub(super) const fn use_of(key: u64) -> usize {
     (key & u32::MAX as u64) as usize
 }
 
-/// Bounds of consecutive parts of a table's rows, from 0 to their number, with about as many uses each.
-pub(super) fn bounds(uses: &[Use], rows: usize, parts: usize) -> Vec<usize> {
-    let width = rows.div_ceil(BINS).max(1);
-    let mut counts = vec![0_usize; rows.div_ceil(width)];
-    uses.iter().for_each(|u| counts[u.row as usize / width] += 1);
-    let target = uses.len().div_ceil(parts).max(1);
-    let (mut bounds, mut sum) = (vec![0], 0);
-    for (bin, count) in counts.into_iter().enumerate() {
-        sum += count;
-        if sum >= target {
-            bounds.push(((bin + 1) * width).min(rows));
-            sum = 0;
+/// Consecutive parts of a table's rows, with about as many uses each.
+pub(super) struct Parts {
+    /// From 0 to the number of rows.
+    pub(super) bounds: Vec<usize>,
+    /// By bin of `1 << shift` rows: its part.
+    by_bin: Vec<u16>,
+    shift: u32,
+}
+
+impl Parts {
+    /// About `parts` of them.
+    pub(super) fn new(uses: &[Use], rows: usize, parts: usize) -> Self {
+        let shift = rows.div_ceil(BINS).next_power_of_two().trailing_zeros();
+        let bins = (rows >> shift) + 1;
+        let counts = counts(uses, bins, shift);
+        let target = uses.len().div_ceil(parts).max(1);
+        let (mut bounds, mut by_bin, mut sum) = (vec![0], Vec::with_capacity(bins), 0);
+        for (bin, count) in counts.into_iter().enumerate() {
+            by_bin.push((bounds.len() - 1) as u16);
+            sum += count;
+            let end = (bin + 1) << shift;
+            if sum >= target && end < rows {
+                bounds.push(end);
+                sum = 0;
+            }
         }
-    }
-    if bounds.last() != Some(&rows) {
         bounds.push(rows);
+        Self { bounds, by_bin, shift }
     }
-    bounds
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.bounds.len() - 1
+    }
+
+    /// The part of a row.
+    #[inline(always)]
+    fn of(&self, row: u32) -> usize {
+        usize::from(self.by_bin[row as usize >> self.shift])
+    }
+}
+
+/// How many uses the rows of each bin have.
+fn counts(uses: &[Use], bins: usize, shift: u32) -> Vec<usize> {
+    let mut counts = vec![0; bins];
+    uses.iter().for_each(|u| counts[u.row as usize >> shift] += 1);
+    counts
 }
