@@ -186,9 +186,9 @@ pub(crate) struct TrainArgs {
     pub(crate) json: bool,
 }
 
-/// How a model is trained.
+/// What is laid over the default settings of training.
 #[derive(Debug, Args)]
-pub(crate) struct TrainSettings {
+pub(crate) struct Layers {
     /// Settings for a known protocol: sequences or implicit; --config is laid over it
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Option<String>,
@@ -198,27 +198,34 @@ pub(crate) struct TrainSettings {
     /// The seed, over the config's
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,
+}
+
+/// How a model is trained.
+#[derive(Debug, Args)]
+pub(crate) struct TrainSettings {
+    #[command(flatten)]
+    pub(crate) layers: Layers,
     /// Hard negatives that `pagoda mine` wrote, over the config's
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) hard: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Give it the --preset, --config and --seed of the model's training: split, evaluation, objectives
+and seed count, and with them the figures are those of the training.
+
+Examples:
+  pagoda evaluate --data data --store store
+  pagoda evaluate --data data --store store --config train.toml --seed 7")]
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) place: DataAndStore,
     /// The model version, `space/revision` [default: the newest registered]
     #[arg(long, value_name = "VERSION")]
     pub(crate) model: Option<String>,
-    /// Settings for a known protocol: sequences or implicit; their split and evaluation count
-    #[arg(long, value_name = "NAME")]
-    pub(crate) preset: Option<String>,
-    /// A TOML file of training settings, of which split and evaluation count
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) config: Option<PathBuf>,
-    /// The seed that draws the queries, over the config's
-    #[arg(long, value_name = "S")]
-    pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
     /// Write the summary as JSON to this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) summary: Option<PathBuf>,
@@ -246,7 +253,7 @@ pub(crate) struct UpArgs {
 /// Where the running services are.
 #[derive(Debug, Args)]
 pub(crate) struct Services {
-    /// The addresses file that `pagoda up` wrote [default: the one of the latest `pagoda up` of this user]
+    /// The addresses file that `pagoda up` wrote [default: the one of this user's `pagoda up`]
     #[arg(long, value_name = "FILE", env = "PAGODA_ADDRESSES", value_hint = ValueHint::FilePath)]
     pub(crate) addresses: Option<PathBuf>,
 }

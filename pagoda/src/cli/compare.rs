@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, builder::ValueHint};
+use clap::{
+    Args,
+    builder::{NonEmptyStringValueParser, ValueHint},
+};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -65,7 +68,7 @@ pub(crate) struct CompareRuns {
     #[arg(long, value_name = "S,S,...", value_delimiter = ',', default_value = "1,2,3")]
     pub(crate) seeds: Vec<u64>,
     /// Only the recipes of these names
-    #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub(crate) only: Vec<String>,
     /// Settings for a known protocol: sequences or implicit; --config is laid over it, a recipe over both
     #[arg(long, value_name = "NAME")]
