@@ -14,7 +14,7 @@ mod learn;
 pub mod mining;
 mod progress;
 pub mod report;
-mod run_identity;
+mod resume;
 mod run_report;
 mod summary;
 mod tensorboard;

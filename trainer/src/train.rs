@@ -20,7 +20,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::{
     config::{EvaluateConfig, Examples, InvalidConfig, TrainConfig},
-    data::{Data, Part, mixed},
+    data::{Data, Part},
     engine::{CheckpointStore, Encoded, FitTask, Fitted, fit, initial_model},
     error::TrainError,
     evaluation::{Evaluation, ModelRanker, example_queries, recall_at_20, validation_queries},
@@ -28,7 +28,7 @@ use crate::{
     mining::HardPools,
     progress::{Progress, Report, Stage},
     report::RunReport,
-    run_identity::{DataIdentity, RunIdentity},
+    resume::{Resuming, Stores},
     run_report::{ExampleUsers, run_report},
     summary::{EvaluationSummary, RunFigures, Summary},
 };
@@ -181,12 +181,6 @@ struct TrainRun<'a> {
     stores: Option<&'a Stores>,
 }
 
-/// Where the fits of a run keep their checkpoints.
-struct Stores {
-    fit: CheckpointStore,
-    refit: CheckpointStore,
-}
-
 /// One of a run's fits.
 struct FitStage<'a> {
     checkpoints: Option<&'a CheckpointStore>,
@@ -272,63 +266,6 @@ impl TrainRun<'_> {
         architecture.objective_weights = self.config.objective_weights();
         architecture
     }
-}
-
-impl Stores {
-    /// A run is told from others by its configuration and by what it learns from.
-    fn open(
-        place: &Checkpoints,
-        data: &Data,
-        config: &TrainConfig,
-        hard: Option<&HardPools>,
-    ) -> Result<Self, TrainError> {
-        let mut config = config.clone();
-        // How often state is kept does not change what is learned.
-        config.checkpoint.every_seconds = 0;
-        let counted = DataIdentity {
-            users: data.users.len(),
-            items: data.catalog.len(),
-            positives: data.log.rows(),
-            bad_rows: data.bad_rows.iter().map(|bad| bad.count).sum(),
-            hard_negatives: hard.map_or(0, HardPools::len),
-            hash_of_positives: hash_of_positives(data)?,
-        };
-        let run = RunIdentity { release: env!("CARGO_PKG_VERSION"), config, schema: &data.schema, data: counted };
-        let store = |stage| CheckpointStore::open(&place.dir, stage, &run, place.resume);
-        Ok(Self { fit: store("fit")?, refit: store("refit")? })
-    }
-
-    fn remove(&self) -> Result<(), TrainError> {
-        [&self.fit, &self.refit].into_iter().try_for_each(CheckpointStore::remove)
-    }
-}
-
-/// Tells, before the first step, from which one a fit goes on.
-struct Resuming<'a> {
-    /// None once that was told.
-    checkpoints: Option<&'a CheckpointStore>,
-    progress: &'a mut dyn Progress,
-}
-
-impl Progress for Resuming<'_> {
-    fn report(&mut self, report: &Report) {
-        if report.stage == Stage::Train
-            && let Some(step) = self.checkpoints.take().and_then(CheckpointStore::resumed_at)
-        {
-            self.progress.report(&Report::of(Stage::Resume, step, report.total));
-        }
-        self.progress.report(report);
-    }
-}
-
-/// A hash of how often each user and each item has a positive: other data have another.
-fn hash_of_positives(data: &Data) -> Result<u64, TrainError> {
-    let tally = data.tally(|_| true)?;
-    let ids = data.users.iter().chain(&data.catalog).map(|entity| entity.id.len() as u64);
-    let counts = tally.users.iter().chain(&tally.items).map(|&count| u64::from(count));
-    let mut hash = 0;
-    ids.chain(counts).chain([tally.end.unsigned_abs()]).for_each(|word| hash = mixed(&[hash, word]));
-    Ok(hash)
 }
 
 fn hard_pools(config: &TrainConfig, data: &Data) -> Result<Option<HardPools>, TrainError> {

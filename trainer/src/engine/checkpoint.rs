@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{ledger::Ledger, record::Curves, snapshot::Snapshot, stepper::Stepper};
-use crate::{error::TrainError, run_identity::other_run};
+use crate::{error::TrainError, resume::other_run};
 
 const FILE: &str = "checkpoint.safetensors";
 const STATE: &str = "state";

@@ -79,7 +79,8 @@ impl Evaluation<'_> {
     fn baselines(&self) -> Result<(Vec<Named>, Vec<String>), TrainError> {
         let (catalog, largest) = (self.data.catalog.len(), self.config.ease_items_max);
         let too_large = |baseline: &Baseline| *baseline == Baseline::Ease && catalog > largest;
-        let (skipped, made): (Vec<Baseline>, Vec<Baseline>) = self.config.baselines.iter().partition(|b| too_large(b));
+        let (skipped, made): (Vec<Baseline>, Vec<Baseline>) =
+            self.config.baselines.iter().copied().partition(too_large);
         let note = |_| format!("EASE was not made: {catalog} items are more than evaluation.ease_items_max, {largest}");
         let notes = skipped.into_iter().map(note).collect();
         if made.is_empty() {
