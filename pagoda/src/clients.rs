@@ -71,6 +71,8 @@ pub(crate) fn refusal(status: &Status) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use tonic::Code;
     use tonic_types::ErrorDetails;
 
@@ -78,8 +80,11 @@ mod tests {
 
     #[test]
     fn before_the_first_refresh_it_is_said_what_to_run() {
-        let details =
-            ErrorDetails::with_error_info("SPACE_NOT_HELD", "pagoda", [("spaces_held".into(), String::new())]);
+        let details = ErrorDetails::with_error_info(
+            "SPACE_NOT_HELD",
+            "pagoda",
+            HashMap::from([("spaces_held".to_owned(), String::new())]),
+        );
         let message = refusal(&Status::with_error_details(Code::FailedPrecondition, "not held", details)).to_string();
         assert!(message.contains("it has: none") && message.contains("pagoda refresh --full"), "{message}");
     }

@@ -32,7 +32,9 @@ pub(crate) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) 
 pub(crate) fn table_of_lines(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> Table {
     let mut table = table(header, numbers, rows);
     table.set_truncation_indicator("…");
-    table.row_iter_mut().for_each(|row| drop(row.max_height(1)));
+    for row in table.row_iter_mut() {
+        row.max_height(1);
+    }
     for column in table.column_iter_mut().take(header.len() - 1) {
         column.set_constraint(ColumnConstraint::ContentWidth);
     }

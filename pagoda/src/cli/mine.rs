@@ -21,15 +21,18 @@ pub(crate) enum MineSource {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Of the --top items of each user's ranking, those at the ranks --from-rank to --to-rank are taken, both included, counted from 1. Items that
-the user has a positive with in the training part are left out; the test part is not looked at. The file's columns are user_id, item_id,
-rank, score, source and version. Which part is training, the settings say: give it the --preset, --config and --seed of `pagoda train`.
+Of the --top items of each user's ranking, those at the ranks --from-rank to --to-rank are taken, both included, \
+counted from 1. Items that the user has a positive with in the training part are left out; the test part is not looked at. The file's \
+columns are user_id, item_id, rank, score, source and version. Which part is training, the settings say: give it the --preset, --config \
+and --seed of `pagoda train`.
 
 Examples:
   pagoda mine --data data --store store --out hard.parquet
-  pagoda mine --data data --source scores --scores scores.parquet --out hard.parquet
-  pagoda mine --data data --source service --ranker http://ranker:9000 --out hard.parquet
-  pagoda mine --data data --source truth --from-rank 20 --to-rank 100 --users-max 1000 --out hard.parquet")]
+  pagoda mine --data data --source scores --scores scores.csv --out hard.parquet
+  pagoda mine --data data --source service --ranker http://ranker:9000 \\
+    --out hard.parquet
+  pagoda mine --data data --source truth --from-rank 20 --to-rank 100 \\
+    --out hard.parquet")]
 pub(crate) struct MineArgs {
     /// The data directory: schema.toml, items, interactions and, perhaps, users
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]

@@ -35,7 +35,7 @@ pub(crate) async fn run(args: &EvaluateArgs) -> Result<()> {
     }
     say_evaluation(&summary);
     say(format_args!(
-        "model {}: {} queries over {} items",
+        "model {}\n{} queries over {} items",
         bundle.version(),
         count(summary.counts.queries),
         count(summary.counts.items)

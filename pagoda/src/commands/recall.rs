@@ -73,10 +73,10 @@ pub(crate) fn candidates_table(candidates: &[Candidate], titles: &HashMap<String
     });
     let header = ["rank", "item", "score", "source", "title"];
     let numbers = [0, 2];
-    match titles.is_empty() {
-        true => table(&header[..4], &numbers, rows.collect()),
-        false => table_of_lines(&header, &numbers, rows.collect()),
+    if titles.is_empty() {
+        return table(&header[..4], &numbers, rows.collect());
     }
+    table_of_lines(&header, &numbers, rows.collect())
 }
 
 fn source(candidate: &Candidate) -> &'static str {

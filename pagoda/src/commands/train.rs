@@ -183,7 +183,7 @@ fn say_summary(summary: &Summary) {
         say(negatives_table(summary));
     }
     say(format_args!(
-        "model {}: {} examples at {} a second, {} queries over {} items",
+        "model {}\n{} examples at {} a second, {} queries over {} items",
         summary.model_version,
         count(summary.examples),
         count(summary.examples_per_s as u64),

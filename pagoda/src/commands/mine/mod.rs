@@ -191,7 +191,7 @@ fn digest(path: &Path) -> Result<String> {
 fn say_words(said: &Said) {
     let Said { mined, asides, out, seconds } = said;
     say(format_args!(
-        "{}: {} hard negatives of {} users, {} different items, at the ranks {} to {}",
+        "{}\n  {} hard negatives of {} users, {} different items, ranks {} to {}",
         out,
         count(mined.rows),
         count(mined.users - mined.users_without),
