@@ -6,13 +6,18 @@ use crate::error::DatasetError;
 
 /// How many bad rows are kept as text.
 pub const BAD_ROWS_SHOWN: usize = 10;
+/// How many of them a person is told of.
+const BAD_ROWS_TOLD: usize = 5;
+/// What is allowed of a table without a limit of its own, as messages say it.
+const RULE: &str = " (one in a hundred; of a small file 10, but no more than half)";
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// What is refused while reading.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How many rows of a table may be bad. None: one in a hundred, and 10 in any case.
+    /// How many rows of a table may be bad. None: one in a hundred; of a table of less than a thousand rows 10, but no more than half of
+    /// them.
     pub bad_rows_max: Option<u64>,
     /// The longest row of a text file, in bytes.
     pub row_bytes_max: usize,
@@ -53,6 +58,19 @@ impl Default for Limits {
 }
 
 impl BadRows {
+    /// The first ones and how many more there are, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let told = self.first.iter().take(BAD_ROWS_TOLD);
+        let more = self.count - told.len() as u64;
+        told.cloned().chain((more > 0).then(|| format!("and {more} more"))).collect()
+    }
+
+    /// What was left out, in words and with the first ones; None if nothing was.
+    pub fn note(&self) -> Option<String> {
+        let rows = if self.count == 1 { "bad row was" } else { "bad rows were" };
+        (self.count > 0).then(|| format!("{} {rows} left out:\n  {}", self.count, self.lines().join("\n  ")))
+    }
+
     /// Counts those of another table as well.
     pub(crate) fn and(mut self, others: Self) -> Self {
         self.count += others.count;
@@ -64,7 +82,7 @@ impl BadRows {
 
 impl Limits {
     fn bad_rows_allowed(&self, rows: u64) -> u64 {
-        self.bad_rows_max.unwrap_or_else(|| (rows / 100).max(10))
+        self.bad_rows_max.unwrap_or_else(|| (rows / 100).max(10.min(rows / 2)))
     }
 }
 
@@ -107,6 +125,7 @@ impl<'a> RowCounter<'a> {
             count: self.bad.count,
             rows: self.rows,
             allowed: self.limits.bad_rows_allowed(self.rows),
+            rule: if self.limits.bad_rows_max.is_none() { RULE } else { "" },
             first: self.bad.first.clone(),
         }
     }
@@ -136,6 +155,26 @@ mod tests {
         let bad = counter.finish().unwrap();
         assert_eq!((bad.count, bad.first.len()), (20, 10));
         assert_eq!(bad.first[1], "items.csv row 2: column `price`: odd");
+        let lines = bad.lines();
+        assert_eq!((lines.len(), lines[4].as_str()), (6, "items.csv row 5: column `price`: odd"));
+        assert_eq!((lines[5].as_str(), BadRows::default().lines().len()), ("and 15 more", 0));
+    }
+
+    #[test]
+    fn of_a_small_file_no_more_than_half_may_be_bad() {
+        let read = |rows: u64, bad: u64| {
+            let limits = Limits::default();
+            let mut counter = RowCounter::new("items.csv", &limits);
+            (0..rows).for_each(|row| counter.count(row, if row < bad { Err("odd".into()) } else { Ok(()) }).unwrap());
+            counter.finish()
+        };
+        assert!(read(3, 1).is_ok() && read(20, 10).is_ok() && read(900, 10).is_ok());
+        assert!(read(1, 1).is_err() && read(900, 11).is_err());
+        let error = read(3, 2).unwrap_err().to_string();
+        assert!(
+            error.contains("2 of 3 rows are bad, at most 1 is allowed (one in a hundred; of a small file"),
+            "{error}"
+        );
     }
 
     #[test]

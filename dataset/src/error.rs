@@ -78,7 +78,11 @@ pub enum DatasetError {
         description: String,
     },
     /// There are more bad rows than allowed.
-    #[error("{file}: {count} of {rows} rows are bad, at most {allowed} are allowed; the first are:\n  {}", first.join("\n  "))]
+    #[error(
+        "{file}: {count} of {rows} rows are bad, at most {allowed} {} allowed{rule}; the first are:\n  {}",
+        if *allowed == 1 { "is" } else { "are" },
+        first.join("\n  ")
+    )]
     TooManyBadRows {
         /// The file.
         file: String,
@@ -88,6 +92,8 @@ pub enum DatasetError {
         rows: u64,
         /// How many may be bad.
         allowed: u64,
+        /// How that follows, where it is not a limit that was set; empty or in brackets.
+        rule: &'static str,
         /// The first of them.
         first: Vec<String>,
     },

@@ -36,8 +36,11 @@ pub fn read_scores(
     visit: &mut dyn FnMut(ScoreRow<'_>) -> Result<(), String>,
 ) -> Result<BadRows, DatasetError> {
     let source = Source::file(path)?;
-    let mut columns: Vec<Column> = USER.iter().chain(&ITEM).map(|name| Column::new(name, Wanted::Id, false)).collect();
-    columns.push(Column::new(SCORE, Wanted::Number, true));
+    let columns = [
+        Column::of_either(USER, Wanted::Id),
+        Column::of_either(ITEM, Wanted::Id),
+        Column::new(SCORE, Wanted::Number, true),
+    ];
     let mut counter = RowCounter::new(&source.name, limits);
     source.read(&columns, limits, &mut |row| counter.count(row.number, read_row(row, visit)))?;
     counter.finish()
@@ -45,19 +48,15 @@ pub fn read_scores(
 
 fn read_row(row: Row<'_>, visit: &mut dyn FnMut(ScoreRow<'_>) -> Result<(), String>) -> Result<(), String> {
     let cells = row.cells?;
-    let [user, user_id, item, item_id, score] = cells.as_slice() else { return Err("too few columns".to_owned()) };
-    let user = either(&[user, user_id], &USER)?;
-    let item = either(&[item, item_id], &ITEM)?;
+    let [user, item, score] = cells.as_slice() else { return Err("too few columns".to_owned()) };
+    let (user, item) = (id(user, &USER)?, id(item, &ITEM)?);
     visit(ScoreRow { user: &user, item: &item, score: finite(score, SCORE)? })
 }
 
-fn either<'c>(cells: &[&Cell<'c>], columns: &[&str]) -> Result<Cow<'c, str>, String> {
-    for (cell, column) in cells.iter().zip(columns) {
-        if let Some(id) = decode::text(cell).map_err(|e| at(column, &e))? {
-            return Ok(id);
-        }
-    }
-    Err(at(&columns.join("` or `"), &format!("expected {}, found nothing", Wanted::Id.described())))
+fn id<'c>(cell: &Cell<'c>, names: &[&str]) -> Result<Cow<'c, str>, String> {
+    let column = names.join("` or `");
+    let id = decode::text(cell).map_err(|e| at(&column, &e))?;
+    id.ok_or_else(|| at(&column, &format!("expected {}, found nothing", Wanted::Id.described())))
 }
 
 /// A score, which is finite in single precision too.

@@ -20,10 +20,10 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  pagoda demo                                      everything at once, in about ten seconds
+  pagoda demo                    everything at once, in about ten seconds
   pagoda import movielens-csv ml-latest-small --out data
   pagoda train --data data --store store
-  pagoda up --store store                          in one terminal, then in another:
+  pagoda up --store store        in one terminal, then in another:
   pagoda refresh --full --data data
   pagoda recall --user 42 --k 10 --data data";
 
@@ -109,11 +109,14 @@ pub(crate) struct GenerateArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Formats:
-  movielens-dat   a directory with ratings.dat (user::item::rating::timestamp), movies.dat and, perhaps, users.dat
-  movielens-csv   a directory with ratings.csv and movies.csv
-  split           a directory with train.txt and test.txt, `user item item ...` on each line
-  sequences       a text file, `user item item ...` on each line, oldest item first
-  csv             one CSV file of interactions with a header: user, item, timestamp and, perhaps, event
+  movielens-dat  a directory with ratings.dat (user::item::rating::timestamp),
+                 movies.dat and, perhaps, users.dat
+  movielens-csv  a directory with ratings.csv and movies.csv
+  split          a directory with train.txt and test.txt,
+                 `user item item ...` on each line
+  sequences      a text file, `user item item ...` on each line, oldest first
+  csv            one CSV file of interactions with a header: user, item,
+                 timestamp and, perhaps, event
 
 Examples:
   pagoda import movielens-dat ml-1m --out data
@@ -149,14 +152,15 @@ pub(crate) struct DataAndStore {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Presets:
-  sequences   ordered sequences, each user's last item left out: a causal transformer trained at every position
-  implicit    implicit feedback without order, training and test given
+  sequences  ordered sequences, each user's last item left out: a causal
+             transformer trained at every position
+  implicit   implicit feedback without order, training and test given
 
 Examples:
-  pagoda train --data data --store store --summary train.json --report report.html
+  pagoda train --data data --store store --report report.html
   pagoda train --data data --store store --preset sequences
   pagoda train --data data --store s3://models/shop --config train.toml --seed 7
-  pagoda train --data data --store store --checkpoints run1           then, after a kill,
+  pagoda train --data data --store store --checkpoints run1     after a kill:
   pagoda train --data data --store store --checkpoints run1 --resume
   pagoda mine --data data --store store --out hard.parquet
   pagoda train --data data --store store --hard hard.parquet
@@ -186,9 +190,9 @@ pub(crate) struct TrainArgs {
     pub(crate) json: bool,
 }
 
-/// How a model is trained.
+/// What is laid over the default settings of training.
 #[derive(Debug, Args)]
-pub(crate) struct TrainSettings {
+pub(crate) struct Layers {
     /// Settings for a known protocol: sequences or implicit; --config is laid over it
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Option<String>,
@@ -198,27 +202,34 @@ pub(crate) struct TrainSettings {
     /// The seed, over the config's
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,
+}
+
+/// How a model is trained.
+#[derive(Debug, Args)]
+pub(crate) struct TrainSettings {
+    #[command(flatten)]
+    pub(crate) layers: Layers,
     /// Hard negatives that `pagoda mine` wrote, over the config's
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) hard: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Give it the --preset, --config and --seed of the model's training: split, evaluation, objectives and \
+seed count, and with them the figures are those of the training.
+
+Examples:
+  pagoda evaluate --data data --store store
+  pagoda evaluate --data data --store store --config train.toml --seed 7")]
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) place: DataAndStore,
     /// The model version, `space/revision` [default: the newest registered]
     #[arg(long, value_name = "VERSION")]
     pub(crate) model: Option<String>,
-    /// Settings for a known protocol: sequences or implicit; their split and evaluation count
-    #[arg(long, value_name = "NAME")]
-    pub(crate) preset: Option<String>,
-    /// A TOML file of training settings, of which split and evaluation count
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) config: Option<PathBuf>,
-    /// The seed that draws the queries, over the config's
-    #[arg(long, value_name = "S")]
-    pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
     /// Write the summary as JSON to this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) summary: Option<PathBuf>,
@@ -246,7 +257,7 @@ pub(crate) struct UpArgs {
 /// Where the running services are.
 #[derive(Debug, Args)]
 pub(crate) struct Services {
-    /// The addresses file that `pagoda up` wrote [default: the one of the latest `pagoda up` of this user]
+    /// The addresses file that `pagoda up` wrote [default: the one of this user's `pagoda up`]
     #[arg(long, value_name = "FILE", env = "PAGODA_ADDRESSES", value_hint = ValueHint::FilePath)]
     pub(crate) addresses: Option<PathBuf>,
 }
@@ -254,8 +265,8 @@ pub(crate) struct Services {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  pagoda refresh --full --data data      every item, into a new generation
-  pagoda refresh --data data             only items that are new, changed or gone since the last refresh")]
+  pagoda refresh --full --data data   every item, into a new generation
+  pagoda refresh --data data          only what is new, changed or gone since")]
 pub(crate) struct RefreshArgs {
     /// The data directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -275,7 +286,7 @@ pub(crate) struct RefreshArgs {
 Examples:
   pagoda recall --user 42 --k 10
   pagoda recall --user 42 --k 10 --data data               with titles
-  pagoda recall --user someone-new --feature region=north --feature history=17,3,99
+  pagoda recall --user new --feature region=north --feature history=17,3,99
   pagoda recall --user 42 --objective click=1 --objective buy=3")]
 pub(crate) struct RecallArgs {
     /// The user's id; an unknown user is an ordinary user without history

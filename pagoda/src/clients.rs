@@ -55,9 +55,37 @@ pub(crate) async fn channel(name: &str, address: SocketAddr) -> Result<Channel> 
 /// A refusal in words: its code and every field at fault, else its message.
 pub(crate) fn refusal(status: &Status) -> anyhow::Error {
     let faults = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    if let Some(info) = status.get_details_error_info().filter(|info| info.reason == "SPACE_NOT_HELD") {
+        let held = info.metadata.get("spaces_held").filter(|held| !held.is_empty()).map_or("none", String::as_str);
+        return anyhow!(
+            "the index has no items of the newest model yet (embedding spaces it has: {held}); \
+             run `pagoda refresh --full --data DIR` first"
+        );
+    }
     if faults.is_empty() {
         return anyhow!("{:?}: {}", status.code(), status.message());
     }
     let lines: Vec<String> = faults.into_iter().map(|v| format!("\n  {}: {}", v.field, v.description)).collect();
     anyhow!("{:?}:{}", status.code(), lines.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic::Code;
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn before_the_first_refresh_it_is_said_what_to_run() {
+        let details = ErrorDetails::with_error_info(
+            "SPACE_NOT_HELD",
+            "pagoda",
+            HashMap::from([("spaces_held".to_owned(), String::new())]),
+        );
+        let message = refusal(&Status::with_error_details(Code::FailedPrecondition, "not held", details)).to_string();
+        assert!(message.contains("it has: none") && message.contains("pagoda refresh --full"), "{message}");
+    }
 }

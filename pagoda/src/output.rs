@@ -3,13 +3,20 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// A table with a header, as wide as the terminal at most; `numbers` names the columns that are set flush right.
+/// As wide is what is printed where there is no terminal to ask.
+const WIDTH: u16 = 80;
+
+/// A table with a header, as wide as the terminal at most, or [`WIDTH`]; `numbers` names the columns that are set flush right.
 pub(crate) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    if table.width().is_none() {
+        table.set_width(WIDTH);
+    }
     for row in rows {
         table.add_row(row);
     }
@@ -19,6 +26,31 @@ pub(crate) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) 
         }
     }
     table
+}
+
+/// The same with one line a row: the last column is cut off where there is no room for it, all others are whole.
+pub(crate) fn table_of_lines(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> Table {
+    let mut table = table(header, numbers, rows);
+    table.set_truncation_indicator("…");
+    for row in table.row_iter_mut() {
+        row.max_height(1);
+    }
+    for column in table.column_iter_mut().take(header.len() - 1) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    table
+}
+
+/// An error and its causes, each said once: some say themselves what caused them.
+pub(crate) fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !told.contains(cause.trim()) {
+            told.push_str(if told.is_empty() { "" } else { ": " });
+            told.push_str(&cause);
+        }
+    }
+    told
 }
 
 /// Prints a line; a reader that has gone (`| head`) is no failure.
@@ -49,12 +81,17 @@ pub(crate) fn count(n: u64) -> String {
     out
 }
 
-/// A text of at most `width` characters, its end cut off where it is longer.
+/// A text of at most `width` columns, its end cut off where it is wider.
 pub(crate) fn shorten(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if text.width() <= width {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    let mut used = 1;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= width
+    };
+    let kept: String = text.chars().take_while(fits).collect();
     format!("{}…", kept.trim_end())
 }
 
@@ -68,7 +105,27 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_shortened_by_characters() {
+    fn errors_say_each_cause_once() {
+        let error = anyhow::anyhow!("no such file").context("a.csv: no such file").context("--hard");
+        assert_eq!(told(&error), "--hard: a.csv: no such file");
+    }
+
+    #[test]
+    fn the_last_column_is_cut_off_and_the_others_are_whole() {
+        for title in ["a title that goes on and on ".repeat(5), "影视作品推荐系统".repeat(10)] {
+            let rows = vec![vec!["1".into(), "an-id-of-twenty-signs".into(), title]];
+            let table = table_of_lines(&["rank", "item", "title"], &[0], rows).to_string();
+            assert!(table.lines().all(|line| line.width() <= 80), "{table}");
+            assert!(
+                table.lines().count() == 5 && table.contains("…") && table.contains("an-id-of-twenty-signs"),
+                "{table}"
+            );
+        }
+    }
+
+    #[test]
+    fn long_texts_are_shortened_by_their_width() {
+        assert_eq!(shorten("影视作品推荐系统", 7), "影视作…");
         assert_eq!(shorten("déjà vu", 7), "déjà vu");
         assert_eq!(shorten("déjà vu again", 7), "déjà v…");
     }

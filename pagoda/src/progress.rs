@@ -24,15 +24,21 @@ pub(crate) struct Stages {
     bar: ProgressBar,
     stage: &'static str,
     terminal: bool,
-    last_line: Instant,
+    /// Of a log: the line that was last, and when it was.
+    last_line: (String, Instant),
 }
 
 impl Stages {
     pub(crate) fn new(unit: &'static str) -> Self {
-        Self { bar: bar("", unit), stage: "", terminal: stderr().is_terminal(), last_line: Instant::now() }
+        Self {
+            bar: bar("", unit),
+            stage: "",
+            terminal: stderr().is_terminal(),
+            last_line: (String::new(), Instant::now()),
+        }
     }
 
-    /// Shows where a stage is; in a log, one line at its start, one every few seconds, and one at its end.
+    /// Shows where a stage is; in a log, one line at its start, one every few seconds, and one at its end. A stage of one step is its name.
     pub(crate) fn show(&mut self, stage: &'static str, done: u64, total: u64, message: String) {
         let begins = stage != self.stage;
         if begins {
@@ -42,11 +48,18 @@ impl Stages {
         }
         self.bar.set_length(total);
         self.bar.set_position(done);
-        if !self.terminal && (begins || done == total || self.last_line.elapsed() >= LINE_EVERY) {
-            self.last_line = Instant::now();
-            eprintln!("{stage}: {done} of {total}{}{message}", if message.is_empty() { "" } else { ", " });
+        if !self.terminal && (begins || done == total || self.last_line.1.elapsed() >= LINE_EVERY) {
+            self.log(log_line(stage, (done, total), &message));
         }
         self.bar.set_message(message);
+    }
+
+    /// A line of a log, but not the same twice.
+    fn log(&mut self, line: String) {
+        if line != self.last_line.0 {
+            eprintln!("{line}");
+            self.last_line = (line, Instant::now());
+        }
     }
 
     /// A line that stays.
@@ -60,5 +73,21 @@ impl Stages {
 
     pub(crate) fn end(self) {
         self.bar.finish_and_clear();
+    }
+}
+
+fn log_line(stage: &str, (done, total): (u64, u64), message: &str) -> String {
+    let steps = if total > 1 { format!(": {done} of {total}") } else { String::new() };
+    format!("{stage}{steps}{}{message}", if message.is_empty() { "" } else { ", " })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_of_one_step_is_its_name() {
+        assert_eq!([0, 1].map(|done| log_line("read", (done, 1), "")), ["read", "read"]);
+        assert_eq!(log_line("train", (3, 9), "loss 1.0"), "train: 3 of 9, loss 1.0");
     }
 }

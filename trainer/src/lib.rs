@@ -14,12 +14,14 @@ mod learn;
 pub mod mining;
 mod progress;
 pub mod report;
+mod resume;
 mod run_report;
 mod summary;
 mod tensorboard;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod top;
 mod train;
 
 pub use config::{

@@ -10,13 +10,15 @@ pub enum Stage {
     Read,
     /// Learning vocabularies and encoding features; steps are entities.
     Encode,
+    /// Going on from a checkpoint; reported once, the steps being the batches that were done before.
+    Resume,
     /// Fitting; steps are batches.
     Train,
     /// Evaluating; steps are queries.
     Evaluate,
 }
 
-/// One report. Within a stage steps rise; the last report of a stage has `step == total`.
+/// One report. Within a stage steps rise; the last report of a stage has `step == total`, but for [`Stage::Resume`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// What is being done.

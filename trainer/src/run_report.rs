@@ -2,19 +2,21 @@
 
 use crate::{
     data::Data,
-    evaluation::Query,
+    error::TrainError,
+    evaluation::{ModelRanker, Query},
     report::{CalibrationPoint, Curve, RankerMetrics, RecalledItem, RunReport, SliceRow, SourceRow, UserExample},
     summary::{Metrics, Slice, Summary},
+    top::{Ranked, Top},
 };
 
 /// Items shown of a history, and of what is recalled.
 const SHOWN: usize = 8;
 const RECALLED: usize = 10;
 
-/// Users to look at, and their scores of the catalog.
+/// Users to look at, and what a model recalls for them.
 pub(crate) struct ExampleUsers {
     pub(crate) queries: Vec<Query>,
-    pub(crate) scores: Vec<Vec<f32>>,
+    pub(crate) recalled: Vec<Vec<Ranked>>,
 }
 
 /// All of a run that a person wants to see. When it was made, and of what, is for the caller to say.
@@ -34,7 +36,12 @@ pub(crate) fn run_report(data: &Data, summary: &Summary, examples: ExampleUsers)
         slices: evaluation.slices.iter().map(slice).collect(),
         negatives: negatives(summary),
         calibration: calibration(summary),
-        users: examples.queries.iter().zip(examples.scores).map(|(query, scores)| user(data, query, scores)).collect(),
+        users: examples
+            .queries
+            .iter()
+            .zip(&examples.recalled)
+            .map(|(query, recalled)| user(data, query, recalled))
+            .collect(),
         stages: ["read", "encode", "train", "evaluate"]
             .iter()
             .filter_map(|&stage| Some((stage.to_owned(), *summary.seconds.get(stage)?)))
@@ -97,21 +104,22 @@ fn calibration(summary: &Summary) -> Vec<CalibrationPoint> {
     summary.calibration.iter().map(point).collect()
 }
 
-fn user(data: &Data, query: &Query, mut scores: Vec<f32>) -> UserExample {
-    query.seen.iter().for_each(|&item| scores[item as usize] = f32::NEG_INFINITY);
-    let mut order: Vec<u32> = (0..scores.len() as u32).collect();
-    let count = RECALLED.min(order.len());
-    let better = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
-    if count < order.len() {
-        order.select_nth_unstable_by(count, better);
-        order.truncate(count);
+impl ExampleUsers {
+    pub(crate) fn new(queries: Vec<Query>, ranker: &ModelRanker<'_>) -> Result<Self, TrainError> {
+        let recalled = ranker.each(&queries, |scores, query| {
+            query.seen.iter().for_each(|&item| scores[item as usize] = f32::NEG_INFINITY);
+            Top::of_scores(scores, RECALLED).finish()
+        })?;
+        Ok(Self { queries, recalled })
     }
-    order.sort_unstable_by(better);
+}
+
+fn user(data: &Data, query: &Query, recalled: &[Ranked]) -> UserExample {
     let title = |item: &u32| data.title(*item).to_owned();
-    let recalled = order.iter().map(|item| RecalledItem {
-        title: title(item),
-        score: f64::from(scores[*item as usize]),
-        hit: query.relevant.contains(item),
+    let recalled = recalled.iter().map(|ranked| RecalledItem {
+        title: title(&ranked.item),
+        score: f64::from(ranked.score),
+        hit: query.relevant.contains(&ranked.item),
     });
     UserExample {
         user: data.users[query.user as usize].id.clone(),

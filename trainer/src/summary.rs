@@ -116,7 +116,7 @@ impl EvaluationSummary {
 /// The metrics of some of the queries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slice {
-    /// What queries are divided by: `popularity decile`, `history length`, `cold items`, `cold users`.
+    /// What queries are divided by: `popularity decile`, `history length`, `cold items`, `cold users`; `objective` where there are any.
     pub group: String,
     /// Which of them: `d1`, `6 to 20`, `cold`.
     pub name: String,
@@ -126,7 +126,7 @@ pub struct Slice {
     pub metrics: Metrics,
     /// Popularity's.
     pub popularity: Metrics,
-    /// Those of other rankers.
+    /// Those of other rankers; for an objective, `objective alone`: ranked by its own part of the embedding.
     pub baselines: BTreeMap<String, Metrics>,
 }
 

@@ -241,6 +241,14 @@ fn objectives_have_parts_of_the_embedding_of_their_own() {
     let norm = |part: &[f32]| part.iter().map(|v| v * v).sum::<f32>();
     assert!((norm(&item.as_slice()[..8]) - 0.5).abs() < 1e-4 && (norm(&item.as_slice()[8..]) - 0.5).abs() < 1e-4);
     assert!(recall(&trained) > 0.4, "{}", recall(&trained));
+    // Events are numbered by name, so that all of the world's are buys.
+    let evaluation = &trained.summary.evaluation;
+    for objective in ["buy", "click"] {
+        let slice = evaluation.slice("objective", objective).unwrap();
+        assert_eq!(slice.queries, evaluation.counts.queries);
+        assert_eq!(slice.metrics["recall_at_50"], recall(&trained));
+        assert!(slice.baselines["objective alone"]["recall_at_50"] > 0.2, "{slice:?}");
+    }
 }
 
 #[test]
@@ -276,14 +284,20 @@ fn a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been() {
         assert!(killed.is_err());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
-    let mut first = None;
-    let mut progress = |report: &Report| {
-        if report.stage == Stage::Train {
-            first.get_or_insert(report.step);
-        }
+    let other = TrainConfig { seed: config.seed + 1, ..config.clone() };
+    let refused = train_data(world("temporal"), &other, Some(&place(true)), Clock::default(), &mut Silent).unwrap_err();
+    let message = format!("it is of another run: seed was {}, is {};", config.seed, other.seed);
+    assert!(refused.to_string().contains(&message), "{refused}");
+    let (mut first, mut resumed_at) = (None, None);
+    let mut progress = |report: &Report| match report.stage {
+        Stage::Train => drop(first.get_or_insert(report.step)),
+        Stage::Resume => resumed_at = Some((report.step, report.total)),
+        _ => {}
     };
     let resumed = train_data(world("temporal"), &config, Some(&place(true)), Clock::default(), &mut progress).unwrap();
     assert!(first.unwrap() > 110, "it went on: {first:?}");
+    let (step, total) = resumed_at.unwrap();
+    assert!(step > 100 && step <= first.unwrap() && total == resumed.summary.steps, "{step} of {total}");
     let tensors = |trained: &Trained| trained.bundle.to_files().unwrap().remove("model.safetensors");
     assert!(tensors(&resumed) == tensors(&whole), "bit for bit");
     assert_eq!(resumed.bundle.version(), whole.bundle.version());

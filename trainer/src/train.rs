@@ -8,6 +8,7 @@ use std::{
 
 use pagoda_dataset::Dataset;
 use pagoda_model::{
+    Side,
     bundle::{BundleParts, ModelBundle, SAMPLE_USERS_LIMIT},
     features::Vocabularies,
     schema::Split,
@@ -19,7 +20,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::{
     config::{EvaluateConfig, Examples, InvalidConfig, TrainConfig},
-    data::{Data, Part, mixed},
+    data::{Data, Part},
     engine::{CheckpointStore, Encoded, FitTask, Fitted, fit, initial_model},
     error::TrainError,
     evaluation::{Evaluation, ModelRanker, example_queries, recall_at_20, validation_queries},
@@ -27,6 +28,7 @@ use crate::{
     mining::HardPools,
     progress::{Progress, Report, Stage},
     report::RunReport,
+    resume::{Resuming, Stores},
     run_report::{ExampleUsers, run_report},
     summary::{EvaluationSummary, RunFigures, Summary},
 };
@@ -94,17 +96,34 @@ pub fn evaluate(
         return Err(TrainError::OtherSchema);
     }
     data.split(&config.split, config.seed)?;
-    let encoded = Encoded::new(&bundle.model().encoder, &data)?;
+    let (encoded, none) = (Encoded::new(&bundle.model().encoder, &data)?, BTreeMap::new());
     let objective_weights = bundle.default_objective_weights();
     let evaluation = Evaluation {
         data: &data,
         encoded: &encoded,
         model: bundle.model(),
         objective_weights: &objective_weights,
+        objectives: if config.objectives.keys().eq(bundle.objectives()) { &config.objectives } else { &none },
         config: &config.evaluation,
         seed: config.seed,
     };
-    threads()?.install(|| evaluation.run(progress))
+    let mut summary = threads()?.install(|| evaluation.run(progress))?;
+    summary.warnings.extend(unrelated(bundle, &encoded, &data));
+    Ok(summary)
+}
+
+/// A model that knew none of the items in its training is most likely one of other data.
+fn unrelated(bundle: &ModelBundle, encoded: &Encoded, data: &Data) -> Option<String> {
+    let encoder = &bundle.model().encoder;
+    let by_id = encoder.history_column().is_some() || encoder.id_column(Side::Item).is_some();
+    let items = data.catalog.len();
+    let none_known = by_id && !(0..items as u32).any(|item| encoded.is_known(item));
+    none_known.then(|| {
+        format!(
+            "the model knew none of the {items} items of this data in its training: they are ranked by their content alone, \
+             and histories are empty; is it a model of other data?"
+        )
+    })
 }
 
 /// All of training behind the reading of tables.
@@ -118,8 +137,8 @@ pub(crate) fn train_data(
     check_names(config, &data)?;
     data.split(&config.split, config.seed)?;
     let hard = hard_pools(config, &data)?;
-    let fingerprint = fingerprint(&data)?;
-    let run = TrainRun { data: &data, config, hard: hard.as_ref(), checkpoints, fingerprint };
+    let stores = checkpoints.map(|place| Stores::open(place, &data, config, hard.as_ref())).transpose()?;
+    let run = TrainRun { data: &data, config, hard: hard.as_ref(), stores: stores.as_ref() };
     let fitted = run.fit(&mut clock, progress)?;
     let FittedModel { model, vocabularies, encoded, keep, fitted } = fitted;
 
@@ -129,10 +148,12 @@ pub(crate) fn train_data(
         encoded: &encoded,
         model: &model,
         objective_weights: &objective_weights,
+        objectives: &config.objectives,
         config: &config.evaluation,
         seed: config.seed,
     };
-    let figures = clock.time("evaluate", || evaluation.run(progress))?;
+    let mut figures = clock.time("evaluate", || evaluation.run(progress))?;
+    figures.warnings.extend(hard.as_ref().and_then(|pools| pools.bad_rows().note()));
     let examples = example_users(&evaluation)?;
 
     let sample_items = data.catalog.iter().take(SAMPLE_USERS_LIMIT).cloned().collect();
@@ -148,7 +169,7 @@ pub(crate) fn train_data(
             .map_err(|e| TrainError::TooLittleData(format!("the summary is not representable: {e}")))?,
     );
     let report = run_report(&data, &summary, examples);
-    run.done()?;
+    stores.as_ref().map_or(Ok(()), Stores::remove)?;
     Ok(Trained { bundle, summary, report })
 }
 
@@ -157,14 +178,12 @@ struct TrainRun<'a> {
     data: &'a Data,
     config: &'a TrainConfig,
     hard: Option<&'a HardPools>,
-    checkpoints: Option<&'a Checkpoints>,
-    /// See [`fingerprint`].
-    fingerprint: u64,
+    stores: Option<&'a Stores>,
 }
 
 /// One of a run's fits.
-struct FitStage {
-    name: &'static str,
+struct FitStage<'a> {
+    checkpoints: Option<&'a CheckpointStore>,
     /// The parts of the log that are learned from.
     keep: fn(Part) -> bool,
     /// How many steps are taken; None: as configured.
@@ -184,13 +203,15 @@ impl TrainRun<'_> {
     /// Fits a model, and once more on all that is not test if that is wanted.
     fn fit(&self, clock: &mut Clock, progress: &mut dyn Progress) -> Result<FittedModel, TrainError> {
         let validated = self.config.split.validation_share > 0.0;
-        let stage = FitStage { name: "fit", keep: |part| part == Part::Train, steps: None };
+        let checkpoints = self.stores.map(|stores| &stores.fit);
+        let stage = FitStage { checkpoints, keep: |part| part == Part::Train, steps: None };
         let first = self.fit_once(&stage, clock, progress)?;
         if !(validated && self.config.training.refit) {
             return Ok(first);
         }
         let steps = Some(self.steps_of_all(&first.fitted));
-        let stage = FitStage { name: "refit", keep: |part| part != Part::Test, steps };
+        let checkpoints = self.stores.map(|stores| &stores.refit);
+        let stage = FitStage { checkpoints, keep: |part| part != Part::Test, steps };
         let mut again = self.fit_once(&stage, clock, progress)?;
         again.fitted.curves.validation = first.fitted.curves.validation;
         Ok(again)
@@ -204,11 +225,11 @@ impl TrainRun<'_> {
 
     fn fit_once(
         &self,
-        stage: &FitStage,
+        stage: &FitStage<'_>,
         clock: &mut Clock,
         progress: &mut dyn Progress,
     ) -> Result<FittedModel, TrainError> {
-        let FitStage { name, keep, steps } = *stage;
+        let FitStage { checkpoints, keep, steps } = *stage;
         let (data, config) = (self.data, self.config);
         let tally = data.tally(keep)?;
         let entities = (data.users.len() + data.catalog.len()) as u64;
@@ -223,7 +244,6 @@ impl TrainRun<'_> {
         };
         let objective_weights = config.objective_weights();
         let validate = |model: &TwoTower| recall_at_20(data, &encoded, model, &objective_weights, &queries);
-        let checkpoints = self.checkpoints.map(|place| self.checkpoint_store(place, name)).transpose()?;
         let task = FitTask {
             data,
             encoded: &encoded,
@@ -233,9 +253,9 @@ impl TrainRun<'_> {
             hard: self.hard,
             steps,
             validate: if queries.is_empty() { None } else { Some(&validate) },
-            checkpoints: checkpoints.as_ref(),
+            checkpoints,
         };
-        let fitted = fit(&mut model, variables, &task, progress)?;
+        let fitted = fit(&mut model, variables, &task, &mut Resuming { checkpoints, progress })?;
         clock.add("train", fitted.seconds, fitted.cpu_seconds);
         Ok(FittedModel { model, vocabularies, encoded, keep, fitted })
     }
@@ -246,34 +266,6 @@ impl TrainRun<'_> {
         architecture.objective_weights = self.config.objective_weights();
         architecture
     }
-
-    /// A run is told from others by its configuration and by what it learns from.
-    fn checkpoint_store(&self, place: &Checkpoints, stage: &str) -> Result<CheckpointStore, TrainError> {
-        let Data { schema, users, catalog, log, bad_rows, .. } = self.data;
-        let counts =
-            (users.len(), catalog.len(), log.rows(), bad_rows, self.hard.map(HardPools::len), self.fingerprint);
-        let mut config = self.config.clone();
-        // How often state is kept does not change what is learned.
-        config.checkpoint.every_seconds = 0;
-        let run = (env!("CARGO_PKG_VERSION"), config, schema, counts);
-        CheckpointStore::open(&place.dir, stage, &run, place.resume)
-    }
-
-    /// Removes the checkpoints.
-    fn done(&self) -> Result<(), TrainError> {
-        let Some(place) = self.checkpoints else { return Ok(()) };
-        ["fit", "refit"].iter().try_for_each(|stage| self.checkpoint_store(place, stage)?.remove())
-    }
-}
-
-/// A hash of how often each user and each item has a positive: other data have another.
-fn fingerprint(data: &Data) -> Result<u64, TrainError> {
-    let tally = data.tally(|_| true)?;
-    let ids = data.users.iter().chain(&data.catalog).map(|entity| entity.id.len() as u64);
-    let counts = tally.users.iter().chain(&tally.items).map(|&count| u64::from(count));
-    let mut hash = 0;
-    ids.chain(counts).chain([tally.end.unsigned_abs()]).for_each(|word| hash = mixed(&[hash, word]));
-    Ok(hash)
 }
 
 fn hard_pools(config: &TrainConfig, data: &Data) -> Result<Option<HardPools>, TrainError> {
@@ -288,8 +280,7 @@ fn example_users(evaluation: &Evaluation<'_>) -> Result<ExampleUsers, TrainError
     let Evaluation { data, encoded, model, objective_weights, seed, .. } = *evaluation;
     let queries = example_queries(data, EXAMPLE_USERS, seed)?;
     let ranker = ModelRanker::new(data, encoded, model, objective_weights)?;
-    let scores = queries.iter().map(|query| ranker.scores_of(query)).collect::<Result<_, _>>()?;
-    Ok(ExampleUsers { queries, scores })
+    ExampleUsers::new(queries, &ranker)
 }
 
 /// Dimensions of features and events of objectives that the schema does not have are slips of the pen.

@@ -12,7 +12,7 @@ use crate::error::DatasetError;
 
 pub(super) fn read(path: &Path, options: &ImportOptions) -> Result<Imported, DatasetError> {
     let mut log = LogBuilder::default();
-    let bad_rows = split::read_user_lines(&find_file(path)?, &mut log, false, options)?;
+    let bad_rows = split::read_user_lines(&find_file(path)?, &mut log, 1, false, options)?;
     Ok(split::imported(log, Split::LeaveLastOut, bad_rows))
 }
 

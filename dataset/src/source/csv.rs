@@ -45,7 +45,7 @@ fn read_header(name: &str, reader: &mut Reader<impl Read>) -> Result<Vec<String>
 
 fn find_columns(name: &str, header: &[String], columns: &[Column]) -> Result<Vec<Option<usize>>, DatasetError> {
     let names: Vec<&str> = header.iter().map(String::as_str).collect();
-    let find = |column: &Column| match names.iter().position(|n| *n == column.name) {
+    let find = |column: &Column| match column.place(&names) {
         None if column.required => Err(column.missing(name, &names)),
         place => Ok(place),
     };

@@ -37,7 +37,10 @@ pub(super) fn read(
                 seen.note(columns, &object);
                 visit(Row {
                     number,
-                    cells: Ok(columns.iter().map(|c| cell(object.get(&c.name), c.wanted)).collect()),
+                    cells: Ok(columns
+                        .iter()
+                        .map(|c| cell(c.names().find_map(|name| object.get(name)), c.wanted))
+                        .collect()),
                 })?;
             }
         }
@@ -58,7 +61,7 @@ impl SeenKeys {
 
     fn note(&mut self, columns: &[Column], object: &Map<String, Value>) {
         for (seen, column) in self.columns.iter_mut().zip(columns).filter(|(seen, _)| !**seen) {
-            *seen = object.contains_key(&column.name);
+            *seen = column.names().any(|name| object.contains_key(name));
         }
         // For the message only: the keys of the first rows are enough.
         if self.keys.len() < 50 {

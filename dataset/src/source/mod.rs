@@ -36,6 +36,8 @@ pub(crate) struct Source {
 #[derive(Clone, Debug)]
 pub(crate) struct Column {
     pub(crate) name: String,
+    /// Another name that it may have.
+    pub(crate) or: Option<&'static str>,
     pub(crate) wanted: Wanted,
     /// Whether its absence from the table is an error; otherwise all its cells are absent.
     pub(crate) required: bool,
@@ -118,13 +120,28 @@ impl Format {
 
 impl Column {
     pub(crate) fn new(name: &str, wanted: Wanted, required: bool) -> Self {
-        Self { name: name.to_owned(), wanted, required }
+        Self { name: name.to_owned(), or: None, wanted, required }
+    }
+
+    /// A required column that has one of two names.
+    pub(crate) fn of_either(names: [&'static str; 2], wanted: Wanted) -> Self {
+        Self { or: Some(names[1]), ..Self::new(names[0], wanted, true) }
+    }
+
+    /// Its names, the first one before the other.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.or)
+    }
+
+    /// Its place among a table's columns.
+    fn place(&self, found: &[&str]) -> Option<usize> {
+        self.names().find_map(|name| found.iter().position(|other| *other == name))
     }
 
     fn missing(&self, file: &str, found: &[&str]) -> DatasetError {
         DatasetError::MissingColumn {
             file: file.to_owned(),
-            column: self.name.clone(),
+            column: self.names().collect::<Vec<_>>().join("` or `"),
             expected: self.wanted.described(),
             found: listed(found),
         }

@@ -61,7 +61,7 @@ fn find_columns(name: &str, schema: &arrow_schema::Schema, columns: &[Column]) -
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
     let mut places = Vec::new();
     for column in columns {
-        match names.iter().position(|n| *n == column.name) {
+        match column.place(&names) {
             Some(place) => places.push(place),
             None if column.required => return Err(column.missing(name, &names)),
             None => {}
@@ -89,7 +89,7 @@ fn visit_batch(
 }
 
 fn typed<'b>(name: &str, batch: &'b RecordBatch, column: &Column) -> Result<Option<ArrowColumn<'b>>, DatasetError> {
-    let Some(array) = batch.column_by_name(&column.name) else { return Ok(None) };
+    let Some(array) = column.names().find_map(|name| batch.column_by_name(name)) else { return Ok(None) };
     let wrong_type = || DatasetError::WrongType {
         file: name.to_owned(),
         column: column.name.clone(),

@@ -124,9 +124,12 @@ fn columns_and_ratings_can_be_set() {
 
 #[test]
 fn bad_lines_are_counted_and_named() {
-    let dir = directory(&[("ratings.dat", b"1::10::5::100\nrubbish\n1::10::six::100\n1::11::5::-3\n")]);
+    let dir = directory(&[(
+        "ratings.dat",
+        b"1::10::5::100\nrubbish\n1::10::six::100\n1::11::5::-3\n2::10::5::100\n3::10::5::100\n",
+    )]);
     let report = imported(Format::MovielensDat, dir.path()).report;
-    assert_eq!((report.interactions, report.bad_rows.count), (1, 3));
+    assert_eq!((report.interactions, report.bad_rows.count), (3, 3));
     let first = &report.bad_rows.first;
     assert!(
         first[0].ends_with("ratings.dat row 2: expected user::item::rating::timestamp, found `rubbish`"),
@@ -161,6 +164,17 @@ fn rubbish_is_refused_and_nothing_is_written() {
     let error = refused(Format::MovielensDat, dir.path());
     assert!(error.contains("ratings.dat: 50 of 50 rows are bad, at most 10"), "{error}");
     assert!(refused(Format::MovielensCsv, dir.path()).contains("no column `timestamp`"));
+    let no_sequences: [&[u8]; 4] = [
+        b"user,item,time\nu,a,1\n",
+        b"user,item\nu a, u b\nu, a\n",
+        b"{\"user\": 1, \"items\": [2, 3]}\n",
+        b"This is a text; it has no sequences.\nNone \"at all\", that is.\n",
+    ];
+    for text in no_sequences {
+        let dir = directory(&[("notes.txt", text)]);
+        let error = refused(Format::Sequences, &dir.path().join("notes.txt"));
+        assert!(error.contains("notes.txt row 1: expected a user and their items, between spaces"), "{error}");
+    }
     let empty = directory(&[("train.txt", b""), ("test.txt", b"")]);
     assert!(refused(Format::Split, empty.path()).contains("expected at least one interaction"));
 }

@@ -23,9 +23,14 @@ fn names(dir: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
+/// Of the few rows here most are bad.
+fn tolerant() -> Limits {
+    Limits { bad_rows_max: Some(10), ..Limits::default() }
+}
+
 fn read(path: &Path) -> Result<(Vec<String>, BadRows), DatasetError> {
     let mut rows = Vec::new();
-    let bad = read_hard_negatives(path, &Limits::default(), &mut |row| {
+    let bad = read_hard_negatives(path, &tolerant(), &mut |row| {
         rows.push(format!("{row:?}"));
         Ok(())
     })?;
@@ -39,7 +44,7 @@ fn scores(text: &str, name: &str) -> Result<(Vec<Score>, BadRows), DatasetError>
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(name), text).unwrap();
     let mut rows = Vec::new();
-    let bad = read_scores(&dir.path().join(name), &Limits::default(), &mut |row| {
+    let bad = read_scores(&dir.path().join(name), &tolerant(), &mut |row| {
         rows.push((row.user.to_owned(), row.item.to_owned(), row.score));
         Ok(())
     })?;
@@ -132,5 +137,18 @@ fn scores_that_are_no_numbers_and_missing_columns_are_named() {
     assert_eq!((rows.len(), bad.count), (1, 3));
     assert!(bad.first[2].contains("`user` or `user_id`"), "{bad:?}");
     assert!(scores("user,item\nu1,a\n", "scores.csv").unwrap_err().to_string().contains("`score`"));
+    // A column that is missing is told of once, and not row by row.
+    for (text, name) in [
+        (format!("user,score\n{}", "u1,1\n".repeat(20)), "scores.csv"),
+        ("{\"user\":\"u1\",\"score\":1}\n".repeat(20), "scores.jsonl"),
+    ] {
+        let error = scores(&text, name).unwrap_err().to_string();
+        assert!(
+            error.contains("no column `item` or `item_id`")
+                && error.contains("`score`, `user`") == (name == "scores.jsonl"),
+            "{error}"
+        );
+        assert!(!error.contains("rows are bad"), "{error}");
+    }
     assert!(scores("user,item,score\n", "scores.txt").unwrap_err().to_string().contains(".jsonl"));
 }

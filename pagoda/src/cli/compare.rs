@@ -2,19 +2,23 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, builder::ValueHint};
+use clap::{
+    Args,
+    builder::{NonEmptyStringValueParser, ValueHint},
+};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A recipe file is TOML. Each recipe states what it does otherwise than the others, and may have hard negatives mined first:
+A recipe file is TOML. Each recipe states what it does otherwise than the others, and may have hard negatives \
+mined first:
 
   [[recipe]]
   name = \"hard\"
   description = \"One mined negative in 500.\"
-  [recipe.config.negatives]    # any settings of training but seed, split, evaluation and checkpoint
+  [recipe.config.negatives]    # any settings but seed, split, evaluation, checkpoint
   hard = 0.002
   [recipe.mine]                # optional
-  source = \"model\"             # \"model\": that of the shared settings; \"truth\": of generated data; \"none\"
+  source = \"model\"             # of the shared settings; or \"truth\", \"none\"
   from_rank = 100
   to_rank = 500
   top = 1000
@@ -25,7 +29,7 @@ Built-in recipes:
 
 Examples:
   pagoda compare --recipes towers --data data --out comparison
-  pagoda compare --recipes mine.toml --data data --seeds 1,2,3,4,5 --config train.toml --json
+  pagoda compare --recipes mine.toml --data data --seeds 1,2,3 --config a.toml
   pagoda compare --recipes towers --print-recipes > mine.toml")]
 pub(crate) struct CompareArgs {
     /// A TOML file of recipes, or the name of built-in ones: towers or negatives
@@ -37,16 +41,18 @@ pub(crate) struct CompareArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The built-in recipes set each source of negatives against the others: random ones, popularity, a cache, exposed but not clicked, hard ones of
-several rankers, windows and shares, and the corrections by log_q. Recipes that mine from the truth need data that `pagoda generate` made;
-on other data they are rows without a result.
+The built-in recipes set each source of negatives against the others: random ones, popularity, a cache, exposed but not \
+clicked, hard ones of several rankers, windows and shares, and the corrections by log_q. Recipes that mine from the truth need \
+data that `pagoda generate` made; on other data they are rows without a result.
 
 Examples:
   pagoda compare-negatives --data data --out comparison
-  pagoda compare-negatives --data data --only random,hard-model,exposed-only --seeds 1,2,3,4,5
-  pagoda compare-negatives --data data --preset sequences --config train.toml --json
+  pagoda compare-negatives --data data --only random,hard-model --seeds 1,2,3
+  pagoda compare-negatives --data data --config train.toml --json
   pagoda compare-negatives --print-recipes > mine.toml
-  pagoda compare-negatives --data data --recipes mine.toml          (what a recipe file may hold: pagoda compare --help)")]
+  pagoda compare-negatives --data data --recipes mine.toml
+
+What a recipe file may hold: pagoda compare --help")]
 pub(crate) struct CompareNegativesArgs {
     /// A TOML file of recipes, or the name of built-in ones
     #[arg(long, value_name = "FILE", default_value = "negatives", value_hint = ValueHint::FilePath)]
@@ -65,7 +71,7 @@ pub(crate) struct CompareRuns {
     #[arg(long, value_name = "S,S,...", value_delimiter = ',', default_value = "1,2,3")]
     pub(crate) seeds: Vec<u64>,
     /// Only the recipes of these names
-    #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub(crate) only: Vec<String>,
     /// Settings for a known protocol: sequences or implicit; --config is laid over it, a recipe over both
     #[arg(long, value_name = "NAME")]

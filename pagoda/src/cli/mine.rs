@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, builder::ValueHint};
 
+use super::Layers;
+
 /// Who ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MineSource {
@@ -19,15 +21,18 @@ pub(crate) enum MineSource {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Of the --top items of each user's ranking, those at the ranks --from-rank to --to-rank are taken, both included, counted from 1. Items that
-the user has a positive with in the training part are left out; the test part is not looked at. The file's columns are user_id, item_id,
-rank, score, source and version.
+Of the --top items of each user's ranking, those at the ranks --from-rank to --to-rank are taken, both included, \
+counted from 1. Items that the user has a positive with in the training part are left out; the test part is not looked at. The file's \
+columns are user_id, item_id, rank, score, source and version. Which part is training, the settings say: give it the --preset, --config \
+and --seed of `pagoda train`.
 
 Examples:
   pagoda mine --data data --store store --out hard.parquet
-  pagoda mine --data data --source scores --scores scores.parquet --out hard.parquet
-  pagoda mine --data data --source service --ranker http://ranker:9000 --out hard.parquet
-  pagoda mine --data data --source truth --from-rank 20 --to-rank 100 --users-max 1000 --out hard.parquet")]
+  pagoda mine --data data --source scores --scores scores.csv --out hard.parquet
+  pagoda mine --data data --source service --ranker http://ranker:9000 \\
+    --out hard.parquet
+  pagoda mine --data data --source truth --from-rank 20 --to-rank 100 \\
+    --out hard.parquet")]
 pub(crate) struct MineArgs {
     /// The data directory: schema.toml, items, interactions and, perhaps, users
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -64,21 +69,14 @@ pub(crate) struct MineArgs {
     /// Rank for this time, in seconds since 1970: users did what they did before it [default: the end of the training part]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) as_of: Option<i64>,
-    /// Leave out items that turn positive within so many days from that time [default: ever in the training part]
-    #[arg(long, value_name = "DAYS")]
+    /// With --as-of: leave out items that turn positive within so many days from then [default: ever in the training part]
+    #[arg(long, value_name = "DAYS", requires = "as_of")]
     pub(crate) positive_within: Option<u32>,
     /// Mine for at most so many users, drawn by the seed [default: all with training positives]
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) users_max: Option<usize>,
-    /// Settings for a known protocol: sequences or implicit; their split says which part is training
-    #[arg(long, value_name = "NAME")]
-    pub(crate) preset: Option<String>,
-    /// The training settings, a TOML file; it says which part is training [default: the defaults of `pagoda train`]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) config: Option<PathBuf>,
-    /// The seed, over the config's
-    #[arg(long, value_name = "S")]
-    pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
     /// Print the summary as JSON instead of words
     #[arg(long)]
     pub(crate) json: bool,

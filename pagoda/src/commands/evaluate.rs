@@ -8,7 +8,7 @@ use pagoda_trainer::Report;
 
 use super::{
     refresh::open_registry,
-    train::{say_evaluation, show, train_config},
+    train::{note_misfit, say_evaluation, show, train_config},
 };
 use crate::{
     addresses::write_whole,
@@ -18,8 +18,9 @@ use crate::{
 };
 
 pub(crate) async fn run(args: &EvaluateArgs) -> Result<()> {
-    let config = train_config(args.preset.as_deref(), args.config.as_deref(), args.seed)?;
+    let config = train_config(&args.layers)?;
     let data = Dataset::open(&args.place.data)?;
+    note_misfit(args.layers.preset.as_deref(), &data);
     let registry = open_registry(&args.place.store).await?;
     let bundle = bundle(&registry, args.model.as_deref()).await?;
     let mut stages = Stages::new("");
@@ -34,7 +35,7 @@ pub(crate) async fn run(args: &EvaluateArgs) -> Result<()> {
     }
     say_evaluation(&summary);
     say(format_args!(
-        "model {}: {} queries over {} items",
+        "model {}\n{} queries over {} items",
         bundle.version(),
         count(summary.counts.queries),
         count(summary.counts.items)

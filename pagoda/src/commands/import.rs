@@ -26,10 +26,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     if let Some(rating) = report.positive_rating {
         say(format_args!("ratings from {rating} on are positive"));
     }
-    if report.bad_rows.count > 0 {
-        say(format_args!("{} rows were left out:", count(report.bad_rows.count)));
-        report.bad_rows.first.iter().for_each(|row| say(format_args!("  {row}")));
-    }
+    report.bad_rows.note().iter().for_each(|note| say(format_args!("note: {note}")));
     Ok(())
 }
 

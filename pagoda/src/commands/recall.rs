@@ -16,7 +16,7 @@ use crate::{
     addresses::Addresses,
     cli::RecallArgs,
     clients::{Clients, refusal},
-    output::{say, say_json, shorten, table},
+    output::{say, say_json, table, table_of_lines},
 };
 
 pub(crate) async fn run(args: &RecallArgs) -> Result<()> {
@@ -67,12 +67,16 @@ pub(crate) fn candidates_table(candidates: &[Candidate], titles: &HashMap<String
     let rows = candidates.iter().enumerate().map(|(i, c)| {
         let mut row = vec![(i + 1).to_string(), c.item_id.clone(), format!("{:.4}", c.score), source(c).into()];
         if !titles.is_empty() {
-            row.push(titles.get(&c.item_id).map(|t| shorten(t, 48)).unwrap_or_default());
+            row.push(titles.get(&c.item_id).cloned().unwrap_or_default());
         }
         row
     });
     let header = ["rank", "item", "score", "source", "title"];
-    table(&header[..if titles.is_empty() { 4 } else { 5 }], &[0, 2], rows.collect())
+    let numbers = [0, 2];
+    if titles.is_empty() {
+        return table(&header[..4], &numbers, rows.collect());
+    }
+    table_of_lines(&header, &numbers, rows.collect())
 }
 
 fn source(candidate: &Candidate) -> &'static str {

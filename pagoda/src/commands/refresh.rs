@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use indicatif::ProgressBar;
 use pagoda_commit_log::Store;
-use pagoda_dataset::{Dataset, SCHEMA_FILE, user_snapshot, write_entities_parquet};
+use pagoda_dataset::{BadRows, Dataset, SCHEMA_FILE, user_snapshot, write_entities_parquet};
 use pagoda_proto::{
     index::v1::GetIndexStatusRequest,
     item::v1::{Refresh, RefreshMode, RefreshState, StartRefreshRequest, WatchRefreshRequest},
@@ -166,10 +166,8 @@ pub(crate) fn say_end(refresh: &Refresh) {
         let deleted = count(refresh.items_deleted);
         say(format_args!("{embedded} of {read} items embedded, {deleted} deleted, in {seconds:.1} s"));
     }
-    if refresh.items_refused > 0 {
-        say(format_args!("{} rows refused:", count(refresh.items_refused)));
-        refresh.bad_rows.iter().for_each(|row| say(format_args!("  {row}")));
-    }
+    let refused = BadRows { count: refresh.items_refused, first: refresh.bad_rows.clone() };
+    refused.note().iter().for_each(|note| say(format_args!("note: {note}")));
 }
 
 /// A refresh for programs.

@@ -15,16 +15,15 @@ use serde_json::json;
 use super::refresh::open_registry;
 use crate::{
     addresses::write_whole,
-    cli::TrainArgs,
+    cli::{Layers, TrainArgs},
     output::{count, say, say_json, table},
     progress::Stages,
 };
 
 pub(crate) async fn run(args: &TrainArgs) -> Result<()> {
-    let settings = &args.settings;
-    let config = train_config(settings.preset.as_deref(), settings.config.as_deref(), settings.seed)?;
-    let config = with_hard(config, settings.hard.as_deref());
+    let config = with_hard(train_config(&args.settings.layers)?, args.settings.hard.as_deref());
     let data = Dataset::open(&args.place.data)?;
+    note_misfit(args.settings.layers.preset.as_deref(), &data);
     let checkpoints = args.checkpoints.clone().map(|dir| Checkpoints { dir, resume: args.resume });
     let mut board = args.tensorboard.as_deref().map(Board::create).transpose()?;
     let mut trained = train(&data, &config, checkpoints.as_ref(), board.as_mut())?;
@@ -57,15 +56,24 @@ pub(crate) async fn train_and_register(data: &Dataset, registry: &Registry) -> R
 }
 
 /// The defaults, a preset laid over them, a file laid over both, and a seed.
-pub(crate) fn train_config(preset: Option<&str>, file: Option<&Path>, seed: Option<u64>) -> Result<TrainConfig> {
-    let preset: Option<Preset> = preset.map(str::parse).transpose().context("--preset")?;
+pub(crate) fn train_config(layers: &Layers) -> Result<TrainConfig> {
+    let preset: Option<Preset> = layers.preset.as_deref().map(str::parse).transpose().context("--preset")?;
+    let file = layers.config.as_deref();
     let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let text = file.map(read).transpose()?;
-    let layers: Vec<&str> = preset.map(Preset::toml).into_iter().chain(text.as_deref()).collect();
+    let texts: Vec<&str> = preset.map(Preset::toml).into_iter().chain(text.as_deref()).collect();
     let name = file.map_or_else(|| "settings".to_owned(), |path| path.display().to_string());
-    let mut config = TrainConfig::layered(&layers).context(name)?;
-    config.seed = seed.unwrap_or(config.seed);
+    let mut config = TrainConfig::layered(&texts).context(name)?;
+    config.seed = layers.seed.unwrap_or(config.seed);
     Ok(config)
+}
+
+/// Says so where a preset is not meant for data like these.
+pub(crate) fn note_misfit(preset: Option<&str>, data: &Dataset) {
+    let preset: Option<Preset> = preset.and_then(|name| name.parse().ok());
+    if let Some(misfit) = preset.and_then(|preset| preset.misfit(data.schema())) {
+        eprintln!("note: {misfit}");
+    }
 }
 
 fn with_hard(mut config: TrainConfig, hard: Option<&Path>) -> TrainConfig {
@@ -156,6 +164,7 @@ async fn register(registry: &Registry, files: BTreeMap<String, Bytes>, model_ver
 /// Shows where the trainer is.
 pub(crate) fn show(stages: &mut Stages, report: &Report) {
     let stage = match report.stage {
+        Stage::Resume => return stages.line(&format!("resumed at step {} of {}", report.step, report.total)),
         Stage::Read => "read",
         Stage::Encode => "encode",
         Stage::Train => "train",
@@ -174,7 +183,7 @@ fn say_summary(summary: &Summary) {
         say(negatives_table(summary));
     }
     say(format_args!(
-        "model {}: {} examples at {} a second, {} queries over {} items",
+        "model {}\n{} examples at {} a second, {} queries over {} items",
         summary.model_version,
         count(summary.examples),
         count(summary.examples_per_s as u64),
@@ -186,6 +195,7 @@ fn say_summary(summary: &Summary) {
 /// The model's figures beside the baselines', and what a reader must know.
 pub(crate) fn say_evaluation(evaluation: &EvaluationSummary) {
     say(metrics_table(evaluation));
+    objectives_table(evaluation).iter().for_each(say);
     evaluation.warnings.iter().for_each(|warning| say(format_args!("note: {warning}")));
 }
 
@@ -205,6 +215,20 @@ fn metrics_table(evaluation: &EvaluationSummary) -> comfy_table::Table {
     let header: Vec<&str> = ["metric", "two towers", "popularity", "ratio"].into_iter().chain(names).collect();
     let numbers: Vec<usize> = (1..header.len()).collect();
     table(&header, &numbers, rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// How good the model is at each objective, if it has some: as it is served without weights, and by that objective alone.
+fn objectives_table(evaluation: &EvaluationSummary) -> Option<comfy_table::Table> {
+    const METRIC: &str = "recall_at_20";
+    let figure = |metrics: &Metrics| metrics.get(METRIC).map_or("-".into(), |v| format!("{v:.4}"));
+    let slices = evaluation.slices.iter().filter(|slice| slice.group == "objective");
+    let rows = slices.map(|slice| {
+        let alone = slice.baselines.get("objective alone").map_or("-".into(), figure);
+        vec![slice.name.clone(), count(slice.queries), figure(&slice.metrics), alone, figure(&slice.popularity)]
+    });
+    let rows: Vec<_> = rows.collect();
+    let header = ["recall_at_20 by objective", "queries", "two towers", "it alone", "popularity"];
+    (!rows.is_empty()).then(|| table(&header, &[1, 2, 3, 4], rows))
 }
 
 /// The negatives as they came out.

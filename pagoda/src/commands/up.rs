@@ -18,12 +18,11 @@ pub(crate) async fn run(args: &UpArgs) -> Result<()> {
     if let Some(path) = &args.addresses {
         addresses.write(path)?;
     }
-    addresses.write_at_usual_place()?;
+    let announced = addresses.announce()?;
     say_addresses(&addresses);
+    announced.aside().iter().for_each(say);
     say("Ctrl-C stops them.");
-    let result = until_told(processes).await;
-    addresses.forget();
-    result
+    until_told(processes).await
 }
 
 /// Serves until Ctrl-C or SIGTERM, then drains; a service that ends by itself ends all of them.

@@ -5,8 +5,10 @@ mod validation;
 
 use std::collections::BTreeMap;
 
+use pagoda_dataset::shown;
 use pagoda_model::two_tower::Architecture;
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 pub use preset::{Preset, UnknownPreset};
 
@@ -216,6 +218,8 @@ pub struct EvaluateConfig {
     pub split: SplitConfig,
     /// How many queries.
     pub evaluation: EvaluationConfig,
+    /// The objectives by name, for figures of each; of a model with others there are none.
+    pub objectives: BTreeMap<String, ObjectiveConfig>,
 }
 
 /// Every fault of a configuration, each naming its key.
@@ -236,13 +240,20 @@ impl TrainConfig {
 
     /// Reads several files, each stating what differs from those before it, and validates the whole.
     pub fn layered(texts: &[&str]) -> Result<Self, InvalidConfig> {
-        let mut table = parse(DEFAULTS)?;
+        let (mut table, mut faults) = (parse(DEFAULTS)?, Vec::new());
         for text in texts {
-            overlay(&mut table, parse(text)?);
+            overlay(&mut table, parse(text)?, "", &mut faults);
         }
-        let config: Self = table.try_into().map_err(|e| unreadable(&e))?;
-        config.validate()?;
-        Ok(config)
+        match table.try_into::<Self>() {
+            Ok(config) => {
+                faults.extend(validation::faults(&config));
+                if faults.is_empty() { Ok(config) } else { Err(InvalidConfig(faults)) }
+            }
+            Err(error) => {
+                faults.extend(unreadable(&error).0);
+                Err(InvalidConfig(faults))
+            }
+        }
     }
 
     /// Reports every fault at once.
@@ -258,7 +269,12 @@ impl TrainConfig {
 
     /// The part that the evaluation needs.
     pub fn evaluate(&self) -> EvaluateConfig {
-        EvaluateConfig { seed: self.seed, split: self.split.clone(), evaluation: self.evaluation.clone() }
+        EvaluateConfig {
+            seed: self.seed,
+            split: self.split.clone(),
+            evaluation: self.evaluation.clone(),
+            objectives: self.objectives.clone(),
+        }
     }
 }
 
@@ -278,7 +294,7 @@ const fn one() -> f32 {
     1.0
 }
 
-fn parse(text: &str) -> Result<toml::Table, InvalidConfig> {
+fn parse(text: &str) -> Result<Table, InvalidConfig> {
     text.parse().map_err(|e| unreadable(&e))
 }
 
@@ -286,12 +302,51 @@ fn unreadable(error: &toml::de::Error) -> InvalidConfig {
     InvalidConfig(vec![error.to_string().trim().to_owned()])
 }
 
-fn overlay(base: &mut toml::Table, over: toml::Table) {
+/// Lays a file over the ones before. Keys that nothing has and values of another type are faults, and left out.
+fn overlay(base: &mut Table, over: Table, path: &str, faults: &mut Vec<String>) {
     for (key, value) in over {
-        match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(over)) => overlay(inner, over),
-            (_, value) => drop(base.insert(key, value)),
+        let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        if !base.contains_key(&key) {
+            match (path, &value) {
+                ("objectives", Value::Table(_)) => drop(base.insert(key.clone(), Value::Table(objective()))),
+                ("objectives" | "model.dims.features", _) => drop(base.insert(key.clone(), value.clone())),
+                _ => {
+                    let known: Vec<&str> = base.keys().map(String::as_str).collect();
+                    faults.push(format!("{at}: unknown key, expected one of {}", known.join(", ")));
+                    continue;
+                }
+            }
         }
+        match (&mut base[&key], value) {
+            (Value::Table(inner), Value::Table(over)) => overlay(inner, over, &at, faults),
+            (Value::Float(old), Value::Integer(value)) => *old = value as f64,
+            (old, value) if old.same_type(&value) => *old = value,
+            (old, value) => {
+                faults.push(format!(
+                    "{at}: expected {} such as {old}, found {}",
+                    kind(old),
+                    shown(value.as_str().unwrap_or(&value.to_string()))
+                ));
+            }
+        }
+    }
+}
+
+/// The keys of an objective; without events it is refused.
+fn objective() -> Table {
+    let events = ("events".to_owned(), Value::Array(Vec::new()));
+    Table::from_iter([events, ("weight".to_owned(), Value::Float(1.0))])
+}
+
+/// A value's type, as messages say it.
+const fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a string",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false,",
+        Value::Array(_) => "a list",
+        Value::Table(_) | Value::Datetime(_) => "a table",
     }
 }
 
@@ -329,8 +384,25 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_refused() {
-        assert!(TrainConfig::from_toml("[training]\nepoch = 3").unwrap_err().to_string().contains("epoch"));
+    fn unknown_keys_and_wrong_types_are_reported_with_all_other_faults() {
+        let text = "sede = 1\n[training]\nepoch = 3\nbatch_size = \"big\"\nepochs = 0\n[trainning]\nepochs = 1\n[loss]\ntemperature = 2\n\
+            [objectives.buy]\nevents = [\"buy\"]\nwight = 2\n[objectives.click]\nweight = 1";
+        let InvalidConfig(faults) = TrainConfig::from_toml(text).unwrap_err();
+        for (at, what) in [
+            ("sede: ", "unknown key"),
+            ("training.epoch: ", "unknown key, expected one of batch_size, "),
+            ("training.batch_size: ", "expected a whole number such as 512, found `big`"),
+            ("training.epochs: ", "found 0"),
+            ("trainning: ", "unknown key"),
+            ("objectives.buy.wight: ", "expected one of events, weight"),
+            ("objectives.click.events: ", "at least one"),
+        ] {
+            assert!(
+                faults.iter().any(|fault| fault.starts_with(at) && fault.contains(what)),
+                "{at}{what}: {faults:#?}"
+            );
+        }
+        assert_eq!(faults.len(), 7, "{faults:#?}");
     }
 
     #[test]

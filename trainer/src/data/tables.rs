@@ -1,8 +1,8 @@
 //! [`Data`]: the three tables joined.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::OnceLock};
 
-use pagoda_dataset::{Dataset, EntityTable, Limits, LogIds};
+use pagoda_dataset::{BadRows, Dataset, EntityTable, Limits, LogIds};
 use pagoda_model::{Entity, Schema, schema::InteractionSchema};
 
 use super::{
@@ -27,7 +27,10 @@ pub(crate) struct Data {
     pub(crate) event_weights: Vec<f32>,
     /// When each catalog item was first met in the log, be it an impression; i64::MAX if never.
     pub(crate) first_met: Vec<i64>,
-    pub(crate) bad_rows: u64,
+    /// Of the users, the items and the log.
+    pub(crate) bad_rows: [BadRows; 3],
+    /// By part, once they are asked for.
+    tallies: OnceLock<[Tally; 3]>,
 }
 
 /// Positives of some parts, counted.
@@ -64,18 +67,22 @@ impl Data {
     ) -> Result<Self, TrainError> {
         let titles = items.entities.iter().zip(&items.titles);
         let titles = titles.filter_map(|(e, title)| Some((e.id.clone(), title.clone()?))).collect();
-        let bad_rows = users.bad_rows.count + items.bad_rows.count + ids.bad_rows.count;
+        let bad_rows = [users.bad_rows, items.bad_rows, ids.bad_rows.clone()];
         let catalog = catalog(items.entities, &ids);
         let places: HashMap<&str, u32> = catalog.iter().zip(0..).map(|(e, i)| (e.id.as_str(), i)).collect();
         let item_places: Vec<u32> = ids.items.iter().map(|id| places[id.as_str()]).collect();
         let (log, first_met) = writer.finish(&item_places, catalog.len())?;
         let users = log_users(&schema, users.entities, &ids);
         let event_weights = event_weights(&schema.interactions);
-        Ok(Self { users, catalog, titles, log, event_weights, first_met, bad_rows, schema })
+        Ok(Self { users, catalog, titles, log, event_weights, first_met, bad_rows, tallies: OnceLock::new(), schema })
     }
 
     /// Splits the log as its schema and the configuration say. No part may be empty.
     pub(crate) fn split(&mut self, config: &SplitConfig, seed: u64) -> Result<(), TrainError> {
+        if self.log.rows() == 0 {
+            return Err(TrainError::TooLittleData(no_positives(&self.schema.interactions)));
+        }
+        self.tallies = OnceLock::new();
         self.log.split(self.schema.interactions.split, config, seed)
     }
 
@@ -87,15 +94,38 @@ impl Data {
 
     /// Counts the positives of the parts that are kept.
     pub(crate) fn tally(&self, keep: impl Fn(Part) -> bool) -> Result<Tally, TrainError> {
-        let mut tally = Tally { items: vec![0; self.catalog.len()], users: vec![0; self.users.len()], end: i64::MIN };
+        let by_part = match self.tallies.get() {
+            Some(counted) => counted,
+            None => {
+                let counted = self.count()?;
+                self.tallies.get_or_init(|| counted)
+            }
+        };
+        let mut all = self.nothing();
+        for tally in Part::ALL.into_iter().filter(|&part| keep(part)).map(|part| &by_part[part as usize]) {
+            all.items.iter_mut().zip(&tally.items).for_each(|(all, count)| *all += count);
+            all.users.iter_mut().zip(&tally.users).for_each(|(all, count)| *all += count);
+            all.end = all.end.max(tally.end);
+        }
+        Ok(all)
+    }
+
+    /// Each part by itself.
+    fn count(&self) -> Result<[Tally; 3], TrainError> {
+        let mut by_part = Part::ALL.map(|_| self.nothing());
         self.log.visit(|timelines| {
-            for row in timelines.iter().flat_map(|timeline| timeline.rows()).filter(|row| keep(row.part)) {
+            for row in timelines.iter().flat_map(|timeline| timeline.rows()) {
+                let tally = &mut by_part[row.part as usize];
                 tally.items[row.item as usize] += 1;
                 tally.users[row.user as usize] += 1;
                 tally.end = tally.end.max(row.timestamp);
             }
         })?;
-        Ok(tally)
+        Ok(by_part)
+    }
+
+    fn nothing(&self) -> Tally {
+        Tally { items: vec![0; self.catalog.len()], users: vec![0; self.users.len()], end: i64::MIN }
     }
 
     /// Joins tables in memory.
@@ -112,6 +142,25 @@ impl Data {
         let ids = LogIds { users: log.users, items: log.items, rows: log.rows.len() as u64, bad_rows: log.bad_rows };
         Self::join(schema, users, items, ids, writer).unwrap()
     }
+}
+
+/// Why there is nothing to split.
+fn no_positives(schema: &InteractionSchema) -> String {
+    let named = |positive: bool| {
+        let names: Vec<&str> = schema
+            .events
+            .iter()
+            .filter(|(_, weight)| (**weight > 0.0) == positive)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    };
+    format!(
+        "the log has impressions only, and no positive to learn from: positives are events that weigh more than 0 in the schema's \
+         [interactions.events] ({}), impressions those that weigh 0 ({})",
+        named(true),
+        named(false)
+    )
 }
 
 fn event_weights(schema: &InteractionSchema) -> Vec<f32> {

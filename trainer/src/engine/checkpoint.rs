@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use pagoda_model::two_tower::TwoTower;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{ledger::Ledger, record::Curves, snapshot::Snapshot, stepper::Stepper};
-use crate::error::TrainError;
+use crate::{error::TrainError, resume::other_run};
 
 const FILE: &str = "checkpoint.safetensors";
 const STATE: &str = "state";
@@ -25,10 +26,11 @@ const DIGEST_BYTES: usize = 32;
 #[derive(Clone, Debug)]
 pub(crate) struct CheckpointStore {
     path: PathBuf,
-    /// What tells this run from others.
+    /// What tells this run from others, as JSON.
     run: String,
     /// Whether what is there is taken up.
     resume: bool,
+    resumed_at: OnceLock<u64>,
 }
 
 /// What a run had come to, but for numbers of the model and its optimisers.
@@ -64,9 +66,8 @@ impl CheckpointStore {
     /// In a directory, which is made. `run` is everything that a run depends on; `stage` tells several fits of one run apart.
     pub(crate) fn open(dir: &Path, stage: &str, run: &impl Serialize, resume: bool) -> Result<Self, TrainError> {
         fs::create_dir_all(dir).map_err(|e| fault(dir, &e))?;
-        let run = serde_json::to_vec(run).map_err(|e| fault(dir, &e))?;
-        let digest: String = Sha256::digest(&run).iter().take(16).map(|b| format!("{b:02x}")).collect();
-        Ok(Self { path: dir.join(format!("{stage}-{FILE}")), run: digest, resume })
+        let run = serde_json::to_string(run).map_err(|e| fault(dir, &e))?;
+        Ok(Self { path: dir.join(format!("{stage}-{FILE}")), run, resume, resumed_at: OnceLock::new() })
     }
 
     /// Forgets the checkpoint, once its run is done.
@@ -89,10 +90,15 @@ impl CheckpointStore {
         };
         let checkpoint = Checkpoint::from_bytes(&bytes).map_err(|e| fault(&self.path, &e))?;
         if checkpoint.state.run != self.run {
-            let other = "it is of another run: the data, the configuration or the release differ; train without --resume, or elsewhere";
-            return Err(fault(&self.path, &other));
+            return Err(fault(&self.path, &other_run(&checkpoint.state.run, &self.run)));
         }
+        self.resumed_at.get_or_init(|| checkpoint.state.progressed.step);
         Ok(Some(checkpoint))
+    }
+
+    /// The step of the checkpoint that was read; None without one.
+    pub(crate) fn resumed_at(&self) -> Option<u64> {
+        self.resumed_at.get().copied()
     }
 
     /// Replaces the last checkpoint.

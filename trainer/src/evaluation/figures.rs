@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use pagoda_dataset::BadRows;
+
 use super::{
     metrics::{coverage, metrics},
     protocol::Protocol,
@@ -41,9 +43,8 @@ pub(super) fn summary(
     }
 }
 
-fn bad_rows(data: &Data) -> Option<String> {
-    let count = data.bad_rows;
-    (count > 0).then(|| format!("{count} bad rows of the tables were left out"))
+fn bad_rows(data: &Data) -> impl Iterator<Item = String> {
+    data.bad_rows.iter().filter_map(BadRows::note)
 }
 
 fn with_coverage(outcomes: &[Outcome], catalog: usize) -> Metrics {
@@ -52,7 +53,8 @@ fn with_coverage(outcomes: &[Outcome], catalog: usize) -> Metrics {
     metrics
 }
 
-fn slice(part: &SlicePart, ranked: &[Ranked]) -> Slice {
+/// A part of the queries by every ranker.
+pub(super) fn slice(part: &SlicePart, ranked: &[Ranked]) -> Slice {
     let of = |ranked: &Ranked| {
         let outcomes: Vec<Outcome> = part
             .members
@@ -88,6 +90,6 @@ fn counts(data: &Data, protocol: &Protocol) -> Counts {
         test_positives: test,
         repeats: protocol.repeats,
         queries: protocol.queries.len() as u64,
-        bad_rows: data.bad_rows,
+        bad_rows: data.bad_rows.iter().map(|bad| bad.count).sum(),
     }
 }

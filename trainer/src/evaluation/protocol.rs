@@ -19,6 +19,15 @@ pub(crate) struct Query {
     pub(crate) seen: Vec<u32>,
     /// Catalog items, distinct, none of them seen.
     pub(crate) relevant: Vec<u32>,
+    /// Of each of these, the places of the events that the user has with it in the part, at whatever time.
+    pub(crate) events: Vec<Vec<u8>>,
+}
+
+impl Query {
+    /// What a user would like, whatever turns out to be.
+    pub(crate) fn of_user(user: u32, seen: &[u32]) -> Self {
+        Self { user, seen: seen.to_vec(), relevant: Vec::new(), events: Vec::new() }
+    }
 }
 
 /// The queries of a data set that is split.
@@ -74,7 +83,11 @@ impl Drawn {
             if known.contains(&row.item) {
                 self.repeats += 1;
             } else {
-                self.ask(number, row, || Query { user: row.user, seen: seen.to_vec(), relevant: vec![row.item] });
+                self.ask(number, row, || Query {
+                    relevant: vec![row.item],
+                    events: vec![events(timeline, part, row.item)],
+                    ..Query::of_user(row.user, seen)
+                });
             }
         }
     }
@@ -97,7 +110,11 @@ impl Drawn {
         relevant.sort_unstable();
         relevant.dedup();
         if let Some((number, row)) = first {
-            self.ask(number, row, || Query { user: row.user, seen, relevant });
+            let part = self.part;
+            self.ask(number, row, || {
+                let events = relevant.iter().map(|&item| events(timeline, part, item)).collect();
+                Query { user: row.user, seen, relevant, events }
+            });
         }
     }
 
@@ -119,6 +136,11 @@ impl Drawn {
         queries.sort_unstable_by_key(|(key, _)| (key.user, key.row));
         Protocol { queries: queries.into_iter().map(|(_, query)| query).collect(), repeats: self.repeats }
     }
+}
+
+/// The events of a part's rows of an item.
+fn events(timeline: Timeline<'_>, part: Part, item: u32) -> Vec<u8> {
+    timeline.rows().filter(|row| row.part == part && row.item == item).map(|row| row.event).collect()
 }
 
 #[cfg(test)]
@@ -164,7 +186,8 @@ mod tests {
     }
 
     fn query(user: u32, seen: &[u32], relevant: &[u32]) -> Query {
-        Query { user, seen: seen.to_vec(), relevant: relevant.to_vec() }
+        let events = vec![vec![0]; relevant.len()];
+        Query { relevant: relevant.to_vec(), events, ..Query::of_user(user, seen) }
     }
 
     #[test]

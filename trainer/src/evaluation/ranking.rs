@@ -1,6 +1,7 @@
 //! One query's outcome from the scores of the whole catalog.
 
 use super::protocol::Query;
+use crate::top::Top;
 
 /// How deep coverage looks.
 pub(super) const COVERAGE_K: usize = 100;
@@ -10,7 +11,7 @@ pub(super) const COVERAGE_K: usize = 100;
 pub(super) struct Outcome {
     /// Ranks from 0 of the relevant items, in their order.
     pub(super) ranks: Vec<usize>,
-    /// The first items, in no order: at most [`COVERAGE_K`].
+    /// The first items: at most [`COVERAGE_K`].
     pub(super) top: Vec<u32>,
 }
 
@@ -27,30 +28,9 @@ fn rank_of(scores: &[f32], item: usize) -> usize {
     above + scores[..item].iter().filter(|&&s| s == score).count()
 }
 
-/// The places of the k best scores above minus infinity, in no order. Keeps a buffer of at most 2 k and the bound it must beat.
+/// The places of the k best scores above minus infinity.
 fn top(scores: &[f32], k: usize) -> Vec<u32> {
-    let mut best: Vec<(f32, u32)> = Vec::with_capacity(2 * k);
-    let mut bound = f32::NEG_INFINITY;
-    for (item, &score) in scores.iter().enumerate() {
-        if score > bound {
-            best.push((score, item as u32));
-            if best.len() == 2 * k {
-                bound = keep_best(&mut best, k);
-            }
-        }
-    }
-    keep_best(&mut best, k);
-    best.into_iter().map(|(_, item)| item).collect()
-}
-
-/// Keeps the k best and returns the worst of them; minus infinity when there are fewer.
-fn keep_best(best: &mut Vec<(f32, u32)>, k: usize) -> f32 {
-    if best.len() <= k {
-        return f32::NEG_INFINITY;
-    }
-    best.select_nth_unstable_by(k - 1, |a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    best.truncate(k);
-    best[k - 1].0
+    Top::of_scores(scores, k).finish().into_iter().map(|ranked| ranked.item).collect()
 }
 
 #[cfg(test)]
@@ -58,7 +38,7 @@ mod tests {
     use super::*;
 
     fn query(seen: &[u32], relevant: &[u32]) -> Query {
-        Query { user: 0, seen: seen.to_vec(), relevant: relevant.to_vec() }
+        Query { relevant: relevant.to_vec(), ..Query::of_user(0, seen) }
     }
 
     #[test]
@@ -75,10 +55,7 @@ mod tests {
         let mut sorted: Vec<u32> = (0..5000).collect();
         sorted.sort_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]).then_with(|| a.cmp(&b)));
         sorted.truncate(100);
-        sorted.sort_unstable();
-        let mut found = top(&scores, 100);
-        found.sort_unstable();
-        assert_eq!(found, sorted);
+        assert_eq!(top(&scores, 100), sorted);
         assert_eq!(top(&[f32::NEG_INFINITY, 1.0], 100), [1]);
     }
 }

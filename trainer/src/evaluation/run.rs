@@ -27,7 +27,7 @@ pub(crate) struct ModelRanker<'a> {
     model: &'a TwoTower,
     objective_weights: &'a [f32],
     /// `[catalog, dim]`.
-    items: Tensor,
+    pub(crate) items: Tensor,
     catalog: usize,
     dim: usize,
 }
@@ -43,8 +43,26 @@ impl<'a> ModelRanker<'a> {
         let places: Vec<u32> = (0..data.catalog.len() as u32).collect();
         let push = |batch: &mut EncodedBatch, item: &u32| encoded.push_item(batch, *item, false);
         let items = embed(encoded, model, Side::Item, &places, push)?;
-        let (catalog, dim) = (places.len(), items.len() / places.len().max(1));
-        Ok(Self { encoded, model, objective_weights, items: tensors::matrix(&items, catalog)?, catalog, dim })
+        Ok(Self::of_items(encoded, model, objective_weights, tensors::matrix(&items, places.len())?))
+    }
+
+    /// The same of a catalog that was embedded before, `[catalog, dim]`.
+    pub(crate) fn of_items(
+        encoded: &'a Encoded,
+        model: &'a TwoTower,
+        objective_weights: &'a [f32],
+        items: Tensor,
+    ) -> Self {
+        let (catalog, dim) = items.dims2().expect("embeddings of a catalog are a matrix");
+        Self { encoded, model, objective_weights, items, catalog, dim }
+    }
+
+    /// The same under other weights.
+    pub(super) fn weighed<'b>(&self, objective_weights: &'b [f32]) -> ModelRanker<'b>
+    where
+        'a: 'b,
+    {
+        ModelRanker::of_items(self.encoded, self.model, objective_weights, self.items.clone())
     }
 
     /// `[queries, dim]`.
@@ -53,36 +71,40 @@ impl<'a> ModelRanker<'a> {
             let example = UserExample { user: query.user, history: &query.seen, id_hidden: false };
             self.encoded.push_user(batch, &example);
         })?;
-        // A ranking does not depend on the length of a user's vector.
+        // Slices have equal norms, and the whole has norm 1 before and after.
         let weights = self.objective_weights;
         if weights.len() > 1 {
+            let norm = (weights.iter().map(|w| w * w).sum::<f32>() / weights.len() as f32).sqrt();
             let slices = users.chunks_exact_mut(self.dim / weights.len());
-            slices.zip(weights.iter().cycle()).for_each(|(slice, w)| slice.iter_mut().for_each(|v| *v *= w));
+            slices.zip(weights.iter().cycle()).for_each(|(slice, w)| slice.iter_mut().for_each(|v| *v *= w / norm));
         }
         Ok(users)
     }
 
     /// The outcome of each query, in their order.
     pub(super) fn outcomes(&self, queries: &[Query]) -> Result<Vec<Outcome>, TrainError> {
+        self.each(queries, rank)
+    }
+
+    /// What is made of each query and its scores of the catalog, `[catalog]`, in their order.
+    pub(crate) fn each<T: Send>(
+        &self,
+        queries: &[Query],
+        make: impl Fn(&mut [f32], &Query) -> T + Sync,
+    ) -> Result<Vec<T>, TrainError> {
         let block = (BLOCK_SCORES / self.catalog.max(1)).clamp(1, BLOCK_QUERIES);
         let users = self.embed_users(queries)?;
         let blocks = queries.par_chunks(block).zip(users.par_chunks(block * self.dim));
-        let outcomes: Result<Vec<Vec<Outcome>>, TrainError> = blocks
+        let made: Result<Vec<Vec<T>>, TrainError> = blocks
             .map(|(queries, users)| {
                 let scores = self.scores(users, queries.len())?;
                 Ok(tensors::change(&scores, |scores| {
                     let rows = scores.chunks_exact_mut(self.catalog).zip(queries);
-                    rows.map(|(scores, query)| rank(scores, query)).collect()
+                    rows.map(|(scores, query)| make(scores, query)).collect()
                 })?)
             })
             .collect();
-        Ok(outcomes?.into_iter().flatten().collect())
-    }
-
-    /// One query's scores of the catalog, `[catalog]`.
-    pub(crate) fn scores_of(&self, query: &Query) -> Result<Vec<f32>, TrainError> {
-        let user = self.embed_users(std::slice::from_ref(query))?;
-        Ok(tensors::read(&self.scores(&user, 1)?, <[f32]>::to_vec)?)
+        Ok(made?.into_iter().flatten().collect())
     }
 
     /// users items^T, `[users, catalog]`.

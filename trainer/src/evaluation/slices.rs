@@ -1,6 +1,8 @@
 //! Parts of the queries, so that a mean does not hide for whom a model is good: by how popular what was relevant is, by how long the
 //! history is, and those about which nothing was known. Pure: it divides queries, and knows nothing of metrics or rankers.
 
+use super::protocol::Query;
+
 /// Deciles of popularity.
 const DECILES: usize = 10;
 /// The longest history of each band but the last.
@@ -19,7 +21,7 @@ pub(super) struct Sliced<'a> {
 /// Some of the queries.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Part {
-    /// What queries are divided by: `popularity decile`, `history length`, `cold items`, `cold users`.
+    /// What queries are divided by: `popularity decile`, `history length`, `cold items`, `cold users`, `objective`.
     pub(super) group: &'static str,
     /// Which of them: `d1`, `6 to 20`, `cold`.
     pub(super) name: String,
@@ -50,6 +52,15 @@ pub(super) fn parts(sliced: &Sliced<'_>) -> Vec<Part> {
     parts.extend(by_item("cold items", warmth(), sliced, |item| Some(cold(item))));
     parts.extend(by_user("cold users", warmth(), sliced, |length| usize::from(length > 0)));
     parts
+}
+
+/// One part: of each query the relevant items with which its user has an event that counts.
+pub(super) fn of_events(group: &'static str, name: &str, queries: &[Query], counts: impl Fn(&u8) -> bool) -> Part {
+    let member = |(query, of): (usize, &Query)| {
+        let relevant: Vec<usize> = (0..of.relevant.len()).filter(|&at| of.events[at].iter().any(&counts)).collect();
+        (!relevant.is_empty()).then_some(Member { query, relevant })
+    };
+    Part { group, name: name.to_owned(), members: queries.iter().enumerate().filter_map(member).collect() }
 }
 
 /// By item the decile from 0, `[catalog]`: items in descending popularity, ties by the smaller place, are cut where each tenth of all training
@@ -168,6 +179,18 @@ mod tests {
         assert_eq!(of("history length", "none"), [member(1, &[0])]);
         assert_eq!(of("history length", "6 to 20"), [member(0, &[0, 1, 2])]);
         assert_eq!(of("history length", "above 100"), [member(2, &[0])]);
+    }
+
+    #[test]
+    fn an_objective_has_the_items_of_its_events() {
+        let query = |events: &[&[u8]]| Query {
+            relevant: vec![7; events.len()],
+            events: events.iter().map(|of_item| of_item.to_vec()).collect(),
+            ..Query::of_user(0, &[])
+        };
+        let queries = [query(&[&[0], &[0, 1]]), query(&[&[0]]), query(&[&[1]])];
+        let part = of_events("objective", "buy", &queries, |&event| event == 1);
+        assert_eq!(part.members, [member(0, &[1]), member(2, &[0])]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`MiningLog`]: what mining may know of a data set. Of the log only the training part gets past here.
 
-use pagoda_dataset::{Dataset, HISTORY_LIMIT};
+use pagoda_dataset::{BadRows, Dataset, HISTORY_LIMIT};
 use pagoda_model::{Entity, FeatureValue, Schema};
 
 use super::AskedUser;
@@ -51,6 +51,16 @@ impl MiningLog {
         self.trained.users.iter().zip(0..).filter(|&(&positives, _)| positives > 0).map(|(_, user)| user).collect()
     }
 
+    /// The tables.
+    pub(super) fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// What tables left out as bad rows, a note for each that did.
+    pub fn bad_rows(&self) -> Vec<String> {
+        self.data.bad_rows.iter().filter_map(BadRows::note).collect()
+    }
+
     /// How many partitions the users are in.
     pub(super) fn partitions(&self) -> usize {
         self.data.log.partitions()
@@ -64,12 +74,12 @@ impl MiningLog {
     /// A user as of a time: the history, as the schema names it, has what came strictly before.
     pub(super) fn asked(&self, positives: &Timeline<'_>, time: i64) -> AskedUser {
         let mut entity = self.data.users[positives.user as usize].clone();
+        let known = positives.before(time);
+        let history = known[known.len().saturating_sub(HISTORY_LIMIT)..].to_vec();
         if let Some((name, _)) = self.data.schema.history() {
-            let known = positives.before(time);
-            let newest = &known[known.len().saturating_sub(HISTORY_LIMIT)..];
-            let ids = newest.iter().map(|&item| self.data.catalog[item as usize].id.clone()).collect();
+            let ids = history.iter().map(|&item| self.data.catalog[item as usize].id.clone()).collect();
             entity.features.insert(name.to_owned(), FeatureValue::Texts(ids));
         }
-        AskedUser { place: positives.user, entity, time }
+        AskedUser { place: positives.user, entity, history, time }
     }
 }

@@ -15,7 +15,6 @@ mod ranker;
 mod scores_ranker;
 #[cfg(test)]
 mod tests;
-mod top;
 mod window;
 
 pub use log::MiningLog;
@@ -24,5 +23,6 @@ pub use model_ranker::ModelRanker;
 pub use pools::{HardPools, MinedFrom};
 pub use ranker::{AskedUser, Ranker, RankerError, Ranking};
 pub use scores_ranker::ScoresRanker;
-pub use top::{Ranked, Top};
 pub use window::Window;
+
+pub use crate::top::{Ranked, Top};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pagoda_model::Entity;
 
-use super::top::Ranked;
+use crate::top::Ranked;
 
 /// Ranks the catalog for users.
 pub trait Ranker {
@@ -28,6 +28,8 @@ pub struct AskedUser {
     pub place: u32,
     /// The user with all features that were known then, the history among them.
     pub entity: Entity,
+    /// The same history by places in the catalog, oldest first.
+    pub history: Vec<u32>,
     /// When the ranking is for: a ranker that knows of things later than this second should not use them.
     pub time: i64,
 }

@@ -14,6 +14,8 @@ pub struct ScoresRanker {
     tops: HashMap<u32, Top>,
     /// Rows of users that are not asked about.
     pub rows_of_others: u64,
+    /// Rows that score an item again for its user, as far as they might have been among the best; the highest score counts.
+    pub repeated: u64,
     /// Rows left out, such as those of items that are not in the catalog.
     pub bad_rows: BadRows,
 }
@@ -45,7 +47,8 @@ impl ScoresRanker {
             }
             Ok(())
         })?;
-        Ok(Self { version: version.into(), tops, rows_of_others, bad_rows })
+        let repeated = tops.values_mut().map(Top::repeated).sum();
+        Ok(Self { version: version.into(), tops, rows_of_others, repeated, bad_rows })
     }
 }
 

@@ -190,7 +190,7 @@ fn a_file_of_scores_ranks_the_users_and_items_it_knows() {
     let log = log(&dir);
     let mining = Mining::new(&log, window(2, 4)).unwrap();
     let mut ranker = ScoresRanker::read(&path, "v1", &log, &mining, &Limits::default()).unwrap();
-    assert_eq!((ranker.rows_of_others, ranker.bad_rows.count), (1, 1));
+    assert_eq!((ranker.rows_of_others, ranker.bad_rows.count, ranker.repeated), (1, 1, 1));
     assert!(ranker.bad_rows.first[0].contains("no such item"), "{:?}", ranker.bad_rows);
     let out = HardNegativesWriter::create(&dir.path().join("hard.parquet")).unwrap();
     let summary = mining.run(&mut ranker, out, &mut |_, _| ()).unwrap();
@@ -234,12 +234,7 @@ fn pools_of_other_data_are_refused_and_a_pair_is_there_once() {
 
 #[test]
 fn a_model_ranks_by_the_inner_product_over_the_whole_catalog() {
-    let users = 40;
-    let rows: String = (0..users * 12)
-        .map(|n| format!("u{},i{},{}\n", n % users, (n % users * 7 + n / users * n / 3) % 60, 1000 + n))
-        .collect();
-    let items: String = (0..60).map(|i| format!("i{i}\n")).collect();
-    let dir = directory_of(&format!("user_id,item_id,timestamp\n{rows}"), &format!("item_id\n{items}"));
+    let dir = directory_of_items("i", "");
     let config = TrainConfig::from_toml(
         "[training]\nepochs = 2\nbatch_size = 64\n[model]\nembedding_dim = 8\nhidden = [8]\n[model.dims]\nid = 8",
     );
@@ -264,6 +259,44 @@ fn a_model_ranks_by_the_inner_product_over_the_whole_catalog() {
         assert!(found.iter().zip(&scores).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?} {scores:?}");
         assert_eq!((found.len(), ranking.version.to_string()), (20, bundle.version().to_string()));
     }
+}
+
+/// 40 users who had 12 of 60 items each, and more rows.
+fn directory_of_items(prefix: &str, more: &str) -> TempDir {
+    let users = 40;
+    let rows: String = (0..users * 12)
+        .map(|n| format!("u{},{prefix}{},{}\n", n % users, (n % users * 7 + n / users * n / 3) % 60, 1000 + n))
+        .collect();
+    let items: String = (0..60).map(|i| format!("{prefix}{i}\n")).collect();
+    directory_of(&format!("user_id,item_id,timestamp\n{rows}{more}"), &format!("item_id\n{items}"))
+}
+
+#[test]
+fn a_model_of_other_items_and_rows_left_out_are_told_of() {
+    let config = TrainConfig::from_toml(
+        "[training]\nepochs = 1\nbatch_size = 64\n[model]\nembedding_dim = 8\nhidden = []\n[model.dims]\nid = 8",
+    )
+    .unwrap();
+    let own = directory_of_items("i", "");
+    let bundle = train(&Dataset::open(own.path()).unwrap(), &config, None, &mut Silent).unwrap().bundle;
+    let warnings = |dir: &TempDir| {
+        let data = Dataset::open(dir.path()).unwrap();
+        crate::evaluate(&data, &bundle, &config.evaluate(), &mut Silent).unwrap().warnings
+    };
+    assert_eq!(warnings(&own), [""; 0]);
+    let told = warnings(&directory_of_items("x", "u1,x1,yesterday\n"));
+    assert!(
+        told[0].starts_with("1 bad row was left out:\n") && told[0].contains("interactions.csv row 481"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("knew none of the 60 items"), "{told:?}");
+}
+
+#[test]
+fn a_log_of_impressions_says_which_events_are_positives() {
+    let dir = directory_of("user_id,item_id,timestamp,event\nu0,i1,1,impression\n", "item_id\ni1\n");
+    let error = MiningLog::read(&Dataset::open(dir.path()).unwrap(), &SPLIT, 1).unwrap_err().to_string();
+    assert!(error.contains("impressions only") && error.contains("(click), impressions"), "{error}");
 }
 
 /// Remembers what a model's ranker was asked and said.

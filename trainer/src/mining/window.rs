@@ -1,7 +1,6 @@
 //! [`Window`]: which ranks are hard negatives.
 
-use super::top::Ranked;
-use crate::error::TrainError;
+use crate::{error::TrainError, top::Ranked};
 
 /// The most items that are asked of a ranker.
 const TOP_MAX: usize = 100_000;

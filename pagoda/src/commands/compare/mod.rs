@@ -19,6 +19,7 @@ use self::{
 use crate::{
     addresses::write_whole,
     cli::CompareRuns,
+    commands::train::note_misfit,
     output::{say, say_json},
     progress::Stages,
 };
@@ -40,6 +41,7 @@ pub(crate) fn run(recipes: &str, args: &CompareRuns) -> Result<()> {
     let chosen = recipes::only(read, &args.only)?;
     let dir = args.data.as_deref().context("--data DIR is needed")?;
     let data = Dataset::open(dir)?;
+    note_misfit(args.preset.as_deref(), &data);
     let findings = Findings {
         title: format!("{recipes} on {}", dir.display()),
         config_toml: toml::to_string(&base)?,

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     commands::mine::{TruthRanker, mine},
+    output::told,
     progress::Stages,
 };
 
@@ -64,7 +65,7 @@ impl<'a> Runner<'a> {
         match self.outcome(recipe, &mut seconds, pairs) {
             Ok(outcome) => Ok(Run { seconds, result: Ok(outcome) }),
             Err(error) if ends_all(&error) => Err(error),
-            Err(error) => Ok(Run { seconds, result: Err(format!("{error:#}")) }),
+            Err(error) => Ok(Run { seconds, result: Err(told(&error)) }),
         }
     }
 
@@ -91,7 +92,7 @@ impl<'a> Runner<'a> {
             self.model = match &trained {
                 Ok(trained) => Some(Ok(trained.bundle.clone())),
                 Err(error) if ends_all(error) => None,
-                Err(error) => Some(Err(format!("{error:#}"))),
+                Err(error) => Some(Err(told(error))),
             };
         }
         trained
@@ -101,7 +102,7 @@ impl<'a> Runner<'a> {
         if !self.mined.contains_key(&what) {
             let made = match self.mine(what, pairs) {
                 Err(error) if ends_all(&error) => return Err(error),
-                made => made.map_err(|error| format!("mining: {error:#}")),
+                made => made.map_err(|error| format!("mining: {}", told(&error))),
             };
             self.mined.insert(what, made);
         }

@@ -156,7 +156,8 @@ async fn end(keep: bool, place: &Place, processes: Processes) -> Result<()> {
     if keep {
         heading("The services go on running until Ctrl-C");
         up::say_addresses(processes.addresses());
-        processes.addresses().write_at_usual_place()?;
+        let announced = processes.addresses().announce()?;
+        announced.aside().iter().for_each(say);
         say(format_args!(
             "data      {}\nstore     {}\nlogs      {}",
             place.data().display(),
@@ -164,10 +165,7 @@ async fn end(keep: bool, place: &Place, processes: Processes) -> Result<()> {
             place.logs().display()
         ));
         say(format_args!("try       pagoda recall --user u1 --k 10 --data {}", place.data().display()));
-        let addresses = processes.addresses().clone();
-        let ended = up::until_told(processes).await;
-        addresses.forget();
-        return ended;
+        return up::until_told(processes).await;
     }
     processes.stop().await?;
     say("\nAll services were stopped.");

@@ -6,7 +6,7 @@ mod truth;
 use std::{fs::File, io::Read, path::Path, time::Instant};
 
 use anyhow::{Context, Result, bail};
-use pagoda_dataset::{Dataset, HardNegativesWriter, Limits};
+use pagoda_dataset::{BadRows, Dataset, HardNegativesWriter, Limits};
 use pagoda_trainer::{
     TrainConfig,
     mining::{Mining, MiningConfig, MiningLog, MiningSummary, ModelRanker, Ranker, ScoresRanker, Window},
@@ -16,7 +16,11 @@ use sha2::{Digest, Sha256};
 
 use self::service::ServiceRanker;
 pub(crate) use self::truth::TruthRanker;
-use super::{evaluate::bundle, refresh::open_registry, train::train_config};
+use super::{
+    evaluate::bundle,
+    refresh::open_registry,
+    train::{note_misfit, train_config},
+};
 use crate::{
     cli::{MineArgs, MineSource},
     output::{count, say, say_json},
@@ -40,8 +44,12 @@ struct Said {
 struct Asides {
     /// Rows of the file of scores that are bad.
     bad_rows: u64,
+    /// The first of them.
+    first_bad_rows: Vec<String>,
     /// Rows of the file of scores for users who were not asked about.
     rows_of_others: u64,
+    /// Rows of the file of scores that score an item again for its user; the highest score counts.
+    rows_repeated: u64,
     /// Items that the service ranked and the catalog does not have.
     unknown_items: u64,
 }
@@ -49,8 +57,9 @@ struct Asides {
 pub(crate) async fn run(args: &MineArgs) -> Result<()> {
     let started = Instant::now();
     check_flags(args)?;
-    let config = train_config(args.preset.as_deref(), args.config.as_deref(), args.seed)?;
+    let config = train_config(&args.layers)?;
     let data = Dataset::open(&args.data)?;
+    note_misfit(args.layers.preset.as_deref(), &data);
     let out = HardNegativesWriter::create(&args.out)?;
     let mut stages = Stages::new("users");
     let log = MiningLog::read(&data, &config.split, config.seed)?;
@@ -72,10 +81,12 @@ pub(crate) async fn run(args: &MineArgs) -> Result<()> {
     stages.end();
     let (out, seconds) = (args.out.display().to_string(), started.elapsed().as_secs_f64());
     let said = Said { mined, asides, out, seconds };
+    let notes = log.bad_rows();
     if args.json {
         return say_json(&said);
     }
     say_words(&said);
+    notes.iter().for_each(|note| say(format_args!("note: {note}")));
     Ok(())
 }
 
@@ -103,9 +114,14 @@ fn by_scores(
 ) -> Result<(MiningSummary, Asides)> {
     let path = needed(args.scores.as_deref(), "--source scores", "--scores FILE")?;
     let mut ranker = ScoresRanker::read(path, &digest(path)?, log, mining, &Limits::default())?;
-    let (bad_rows, rows_of_others) = (ranker.bad_rows.count, ranker.rows_of_others);
-    let mined = mine(mining, &mut ranker, out, show)?;
-    Ok((mined, Asides { bad_rows, rows_of_others, ..Asides::default() }))
+    let asides = Asides {
+        bad_rows: ranker.bad_rows.count,
+        first_bad_rows: ranker.bad_rows.first.clone(),
+        rows_of_others: ranker.rows_of_others,
+        rows_repeated: ranker.repeated,
+        ..Asides::default()
+    };
+    Ok((mine(mining, &mut ranker, out, show)?, asides))
 }
 
 /// Ranking takes seconds to hours, and the threads of the runtime must not wait for it.
@@ -175,7 +191,7 @@ fn digest(path: &Path) -> Result<String> {
 fn say_words(said: &Said) {
     let Said { mined, asides, out, seconds } = said;
     say(format_args!(
-        "{}: {} hard negatives of {} users, {} different items, at the ranks {} to {}",
+        "{}\n  {} hard negatives of {} users, {} different items, ranks {} to {}",
         out,
         count(mined.rows),
         count(mined.users - mined.users_without),
@@ -189,7 +205,7 @@ fn say_words(said: &Said) {
     say(format_args!("  left out as positives of their user: {}", count(mined.positives_left_out)));
     let others = [
         ("users without any", mined.users_without),
-        ("bad rows left out", asides.bad_rows),
+        ("rows that score an item again, of which the highest counts", asides.rows_repeated),
         ("rows of users who were not asked about", asides.rows_of_others),
         ("ranked items that are not in the catalog", asides.unknown_items),
     ];
@@ -197,4 +213,6 @@ fn say_words(said: &Said) {
         say(format_args!("  {what}: {}", count(number)));
     }
     say(format_args!("  {seconds:.1} s"));
+    let bad_rows = BadRows { count: asides.bad_rows, first: asides.first_bad_rows.clone() };
+    bad_rows.note().iter().for_each(|note| say(format_args!("note: {note}")));
 }

@@ -1,4 +1,4 @@
-//! [`Top`]: the best few of many scores, in memory of the few.
+//! [`Top`]: the best few of many scores, in memory of the few. What mines, evaluates and shows rankings keeps its best with it.
 
 use std::cmp::Ordering;
 
@@ -20,13 +20,22 @@ pub struct Top {
     distinct: bool,
     kept: Vec<(f32, u32)>,
     /// The worst of the n best at the last look; what is no better need not be kept.
-    floor: Option<(f32, u32)>,
+    floor: (f32, u32),
+    repeated: u64,
 }
 
 impl Top {
     /// Of items that are shown once each.
     pub fn new(n: usize) -> Self {
-        Self { n, distinct: true, kept: Vec::new(), floor: None }
+        Self { n, distinct: true, kept: Vec::new(), floor: (f32::NEG_INFINITY, u32::MAX), repeated: 0 }
+    }
+
+    /// Of the scores of a whole catalog, `[catalog]`; what is minus infinity is left out.
+    pub(crate) fn of_scores(scores: &[f32], n: usize) -> Self {
+        let mut top = Self::new(n);
+        let items = scores.iter().zip(0..).filter(|(score, _)| **score > f32::NEG_INFINITY);
+        items.for_each(|(&score, item)| top.push(item, score));
+        top
     }
 
     /// Of items that may be shown again and again, of which the best score counts.
@@ -36,14 +45,21 @@ impl Top {
 
     /// Shows an item's score.
     pub fn push(&mut self, item: u32, score: f32) {
-        let candidate = (score, item);
-        if score.is_nan() || self.floor.is_some_and(|floor| better(&candidate, &floor).is_ge()) {
+        let (floor, place) = self.floor;
+        // Most items end here, and so does what is no number.
+        if !(score > floor || (score == floor && item < place)) {
             return;
         }
-        self.kept.push(candidate);
+        self.kept.push((score, item));
         if self.kept.len() >= 2 * self.n.max(32) {
             self.prune();
         }
+    }
+
+    /// How often an item was shown again whose score might have been among the best.
+    pub(crate) fn repeated(&mut self) -> u64 {
+        self.prune();
+        self.repeated
     }
 
     /// The best, ranked from 1.
@@ -56,12 +72,14 @@ impl Top {
     fn prune(&mut self) {
         if !self.distinct {
             self.kept.sort_unstable_by(|a, b| a.1.cmp(&b.1).then_with(|| better(a, b)));
+            let shown = self.kept.len();
             self.kept.dedup_by_key(|(_, item)| *item);
+            self.repeated += (shown - self.kept.len()) as u64;
         }
         if self.n > 0 && self.kept.len() > self.n {
             self.kept.select_nth_unstable_by(self.n - 1, better);
             self.kept.truncate(self.n);
-            self.floor = Some(self.kept[self.n - 1]);
+            self.floor = self.kept[self.n - 1];
         }
         self.kept.truncate(self.n);
     }
@@ -102,6 +120,19 @@ mod tests {
             shown.iter().for_each(|&(item, score)| top.push(item, score));
             prop_assert_eq!(top.finish(), sorted(&shown, n));
         }
+    }
+
+    #[test]
+    fn items_shown_again_are_counted() {
+        let mut top = Top::of_repeated(2);
+        [(1, 5.0), (2, 4.0), (1, 6.0), (1, 6.0)].into_iter().for_each(|(item, score)| top.push(item, score));
+        assert_eq!((top.repeated(), top.finish()[0]), (2, Ranked { rank: 1, item: 1, score: 6.0 }));
+    }
+
+    #[test]
+    fn of_a_catalog_what_was_removed_is_left_out() {
+        let top = Top::of_scores(&[1.0, f32::NEG_INFINITY, 2.0], 3).finish();
+        assert_eq!(top.iter().map(|ranked| ranked.item).collect::<Vec<_>>(), [2, 0]);
     }
 
     #[test]
