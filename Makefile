@@ -12,7 +12,7 @@ export PAGODA_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo build test check fmt bench-train bench-tests install-build install-test binaries \
+.PHONY: help demo build test check fmt bench-train bench-index bench-tests install-build install-test binaries \
 	fmt-check clippy arrows unused doc-links proto-lint manifests dockerfile doctest nextest
 
 help: ## Show this help
@@ -36,6 +36,12 @@ bench-train: install-build ## Pagoda's training step beside PyTorch's on this ma
 	cargo build --release --locked -p pagoda
 	$(if $(PAGODA_BENCH_PYTHON),,python3 bench/install_torch.py $(CACHE)/bench-venv)
 	python3 bench/train.py --pagoda $(TARGET_DIR)/release/pagoda --python $(or $(PAGODA_BENCH_PYTHON),$(CACHE)/bench-venv/bin/python) $(ARGS)
+
+bench-index: install-build ## What a search costs from Faiss's Python wheel up to the rpc, at equal recall (40 minutes); ARGS="--quick" for a small one, "--rungs upper" for the service alone, "--pgvector" for a database beside it
+	cargo build --release --locked $(BINARIES:%=-p %) --bin index-svc
+	cargo build --release --locked $(BINARIES:%=-p %) -p pagoda-ann --example bench_ladder --example bench_load --example bench_snapshot
+	$(if $(PAGODA_BENCH_PYTHON),,python3 bench/install_faiss.py $(CACHE)/bench-index-venv)
+	python3 bench/index.py --release $(TARGET_DIR)/release --python $(or $(PAGODA_BENCH_PYTHON),$(CACHE)/bench-index-venv/bin/python) $(ARGS)
 
 # ---- what the targets above are made of -------------------------------------------------------------------------------
 
@@ -76,7 +82,7 @@ manifests: ## The Kubernetes manifests: build, schema, cross references, config
 	PATH="$(VENV)/bin:$(PATH)" $(VENV)/bin/python -m unittest -q scripts/test_check_manifests.py
 
 bench-tests: ## The benchmarks' own arithmetic
-	python3 -m unittest -q bench/test_train.py
+	python3 -m unittest -q bench/test_train.py bench/test_index.py bench/test_index_upper.py
 
 doctest:
 	cargo test --locked --workspace --doc --quiet

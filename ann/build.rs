@@ -1,4 +1,4 @@
-//! Compiles the C++ shim over the Faiss that `faiss-sys` has built, and the check of the processor.
+//! Compiles the C++ shim over the Faiss that `faiss-sys` has built, the inner products, and the check of the processor.
 
 use std::env;
 
@@ -11,7 +11,14 @@ fn main() {
         .file("cpp/shim.cpp")
         .flag(format!("-isystem{faiss}/include"))
         .flag_if_supported("-fopenmp");
+    if env::var("CARGO_FEATURE_FAILPOINTS").is_ok() {
+        shim.define("PAGODA_FAILPOINTS", None);
+    }
     shim.warnings(true).compile("pagoda_ann_shim");
+    // Always at full speed, and with products and sums fused where the processor can.
+    let mut kernels = cc::Build::new();
+    kernels.cpp(true).std("c++17").opt_level(3).file("cpp/kernels.cpp").flag("-ffp-contract=fast").flag("-Wno-psabi");
+    kernels.warnings(true).compile("pagoda_ann_kernels");
     // C, not C++: CXXFLAGS carry -march, and the check must run on a processor that lacks it.
     let mut check = cc::Build::new();
     check.file("cpp/cpu_check.c").warnings(true);

@@ -1,8 +1,9 @@
 //! Compiles the proto files without protoc, keeping the descriptor set for server reflection.
 use std::{env, fs, path::PathBuf};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "pagoda/feature/v1/feature.proto",
+    "pagoda/filter/v1/filter.proto",
     "pagoda/index/v1/index.proto",
     "pagoda/item/v1/item.proto",
     "pagoda/ranking/v1/ranking.proto",

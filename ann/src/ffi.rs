@@ -1,4 +1,4 @@
-//! The C functions of `cpp/shim.cpp`, and the handle that owns what they return. All `unsafe` of this crate is here.
+//! The C functions of `cpp/shim.cpp`, and the handle that owns what they return.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -6,11 +6,11 @@ use std::{
     ptr::{NonNull, null, null_mut},
 };
 
-use crate::{AnnError, Bitmap, Hit, Matrix, Parameters, check_vector};
+use crate::{AnnError, Bitmap, Hit, Matrix};
 
 const MESSAGE_BYTES: usize = 512;
 
-/// `PagodaShape` of the shim.
+/// `Shape` of the shim.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -19,6 +19,20 @@ pub(crate) struct Shape {
     pub(crate) rows: usize,
     pub(crate) nlist: usize,
     pub(crate) hnsw_m: usize,
+    pub(crate) pq_m: usize,
+}
+
+/// `PagodaSearch` of the shim.
+#[repr(C)]
+struct Search {
+    query: *const f32,
+    k: usize,
+    allowed: *const u8,
+    allowed_bytes: usize,
+    ef_search: c_int,
+    cells: *const i64,
+    cell_scores: *const f32,
+    nprobe: usize,
 }
 
 type Message = [c_char; MESSAGE_BYTES];
@@ -34,12 +48,7 @@ unsafe extern "C" {
     ) -> c_int;
     fn pagoda_ann_search(
         index: *const c_void,
-        query: *const f32,
-        k: usize,
-        allowed: *const u8,
-        allowed_bytes: usize,
-        nprobe: usize,
-        ef_search: c_int,
+        search: *const Search,
         scores: *mut f32,
         rows: *mut i64,
         message: *mut c_char,
@@ -56,15 +65,8 @@ unsafe extern "C" {
         found: *mut i64,
         message: *mut c_char,
     ) -> c_int;
-    fn pagoda_ann_scores(query: *const f32, rows: *const f32, row_count: usize, dim: usize, scores: *mut f32);
     fn pagoda_ann_write(index: *const c_void, context: *mut c_void, write: Write, message: *mut c_char) -> c_int;
-    fn pagoda_ann_read(
-        bytes: *const u8,
-        n: usize,
-        shape: *mut Shape,
-        out: *mut *mut c_void,
-        message: *mut c_char,
-    ) -> c_int;
+    fn pagoda_ann_read(bytes: *const u8, n: usize, out: *mut *mut c_void, message: *mut c_char) -> c_int;
     fn pagoda_ann_free(index: *mut c_void);
 }
 
@@ -72,12 +74,13 @@ unsafe extern "C" {
 #[derive(Debug)]
 pub(crate) struct Handle {
     index: NonNull<c_void>,
-    shape: Shape,
+    dim: usize,
+    rows: usize,
 }
 
 // SAFETY: a Faiss index has no ties to the thread that made it.
 unsafe impl Send for Handle {}
-// SAFETY: after `build` or `read` only `const` member functions of the index are called (`search`, `write_index`), with parameters on the
+// SAFETY: after `build` or `read` only `const` member functions of the index are called (a search, `write_index`), with parameters on the
 // caller's stack; Faiss documents concurrent searches as safe, and what it writes meanwhile are its own statistics, which are never read.
 unsafe impl Sync for Handle {}
 
@@ -88,6 +91,15 @@ impl Drop for Handle {
     }
 }
 
+/// How far Faiss searches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Extent<'a> {
+    /// A graph: the size of the candidate list.
+    EfSearch(u32),
+    /// A fast scan: these cells, with their centroids' scores.
+    Cells(&'a [Hit]),
+}
+
 impl Handle {
     pub(crate) fn build(shape: Shape, rows: &Matrix, threads: usize) -> Result<Self, AnnError> {
         debug_assert_eq!((shape.dim, shape.rows), (rows.dim(), rows.rows()));
@@ -96,14 +108,15 @@ impl Handle {
         call(|message| unsafe {
             pagoda_ann_build(&shape, rows.values().as_ptr(), c_count(threads), &mut out, message)
         })?;
-        Self::own(out, shape)
+        Self::own(out, shape.dim, shape.rows)
     }
 
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, AnnError> {
-        let (mut shape, mut out) = (Shape::default(), null_mut());
+    /// Reads bytes that `Layout::read` has understood as a graph or a fast scan of this shape.
+    pub(crate) fn read(bytes: &[u8], dim: usize, rows: usize) -> Result<Self, AnnError> {
+        let mut out = null_mut();
         // SAFETY: the reader stays within `bytes`, and every pointer outlives the call.
-        call(|message| unsafe { pagoda_ann_read(bytes.as_ptr(), bytes.len(), &mut shape, &mut out, message) })?;
-        Self::own(out, shape)
+        call(|message| unsafe { pagoda_ann_read(bytes.as_ptr(), bytes.len(), &mut out, message) })?;
+        Self::own(out, dim, rows)
     }
 
     pub(crate) fn write(&self) -> Result<Vec<u8>, AnnError> {
@@ -114,34 +127,48 @@ impl Handle {
         Ok(bytes)
     }
 
-    pub(crate) fn shape(&self) -> Shape {
-        self.shape
-    }
-
-    /// At most `k` allowed rows in Faiss's order; `k` is at most the number of rows.
+    /// At most `k` allowed rows in no order, with Faiss's scores. The query has the index's dimension, the bitmap its rows.
     pub(crate) fn search(
         &self,
         query: &[f32],
         k: usize,
         allowed: Option<&Bitmap>,
-        parameters: Parameters,
+        extent: Extent,
     ) -> Result<Vec<Hit>, AnnError> {
-        check_vector(query, self.shape.dim)?;
-        let (k, bitmap) = (k.min(self.shape.rows), allowed.map_or(&[][..], Bitmap::as_bytes));
-        let bitmap_start = allowed.map_or(null(), |bitmap| bitmap.as_bytes().as_ptr());
+        assert!(query.len() == self.dim && allowed.is_none_or(|allowed| allowed.rows() == self.rows), "its shape");
+        let k = k.min(self.rows);
+        if k == 0 {
+            return Ok(Vec::new());
+        }
+        let chosen = match extent {
+            Extent::Cells(cells) => cells,
+            Extent::EfSearch(_) => &[],
+        };
+        let cells: Vec<i64> = chosen.iter().map(|cell| i64::from(cell.row)).collect();
+        let cell_scores: Vec<f32> = chosen.iter().map(|cell| cell.score).collect();
+        let search = Search {
+            query: query.as_ptr(),
+            k,
+            // A word of 64 rows is 8 bytes with the lowest rows first: the machine is little-endian (see `mapped`).
+            allowed: allowed.map_or(null(), |allowed| allowed.words().as_ptr().cast()),
+            allowed_bytes: allowed.map_or(0, |allowed| allowed.rows().div_ceil(8)),
+            ef_search: if let Extent::EfSearch(ef) = extent { c_count(ef as usize) } else { 1 },
+            cells: cells.as_ptr(),
+            cell_scores: cell_scores.as_ptr(),
+            nprobe: cells.len(),
+        };
         let (mut scores, mut rows) = (vec![0.0; k], vec![-1; k]);
-        let (nprobe, ef) = (parameters.nprobe.max(1) as usize, c_count(parameters.ef_search as usize));
-        // SAFETY: the query has `dim` values, `scores` and `rows` have room for k, and the bitmap is as long as it says; all outlive the call.
+        // SAFETY: the query has `dim` values, `scores` and `rows` have room for k, the bitmap is as long as it says, cells and their
+        // scores are as many; all outlive the call.
         call(|message| unsafe {
-            let (index, scores, rows) = (self.index.as_ptr(), scores.as_mut_ptr(), rows.as_mut_ptr());
-            pagoda_ann_search(index, query.as_ptr(), k, bitmap_start, bitmap.len(), nprobe, ef, scores, rows, message)
+            pagoda_ann_search(self.index.as_ptr(), &search, scores.as_mut_ptr(), rows.as_mut_ptr(), message)
         })?;
-        Ok(hits(&rows, &scores))
+        Ok(hits(&rows, &scores, self.rows))
     }
 
-    fn own(index: *mut c_void, shape: Shape) -> Result<Self, AnnError> {
+    fn own(index: *mut c_void, dim: usize, rows: usize) -> Result<Self, AnnError> {
         let index = NonNull::new(index).ok_or_else(|| AnnError::Faiss("no index was returned".into()))?;
-        Ok(Self { index, shape })
+        Ok(Self { index, dim, rows })
     }
 }
 
@@ -161,14 +188,7 @@ pub(crate) fn exact(queries: &Matrix, rows: &Matrix, k: usize, threads: usize) -
     call(|message| unsafe {
         pagoda_ann_exact(of, n, over, m, dim, k, c_count(threads), scores.as_mut_ptr(), found.as_mut_ptr(), message)
     })?;
-    Ok(found.chunks(k).zip(scores.chunks(k)).map(|(rows, scores)| hits(rows, scores)).collect())
-}
-
-/// The inner products of a query with some rows laid end to end, `[rows.len() / dim]`.
-pub(crate) fn scores(query: &[f32], rows: &[f32], scores: &mut [f32]) {
-    assert_eq!(rows.len(), query.len() * scores.len(), "rows of the query's dimension, one score each");
-    // SAFETY: `rows` has scores.len() rows of query.len() values, as just asserted.
-    unsafe { pagoda_ann_scores(query.as_ptr(), rows.as_ptr(), scores.len(), query.len(), scores.as_mut_ptr()) }
+    Ok(found.chunks(k).zip(scores.chunks(k)).map(|(rows, scores)| hits(rows, scores, m)).collect())
 }
 
 /// Runs an entry of the shim, which fills the message when it fails.
@@ -182,7 +202,7 @@ fn call(entry: impl FnOnce(*mut c_char) -> c_int) -> Result<(), AnnError> {
     Err(AnnError::Faiss(text.to_string_lossy().into_owned()))
 }
 
-/// Appends to the `Vec<u8>` behind the context. A panic must not unwind into C++: it leaves the bytes short, which their digest covers.
+/// Appends to the `Vec<u8>` behind the context. A panic must not unwind into C++.
 extern "C" fn append(context: *mut c_void, bytes: *const u8, n: usize) {
     let append = AssertUnwindSafe(|| {
         // SAFETY: `Handle::write` hands its own vector as the context, and Faiss n readable bytes.
@@ -194,9 +214,10 @@ extern "C" fn append(context: *mut c_void, bytes: *const u8, n: usize) {
     }
 }
 
-/// Faiss pads with row -1 where it found fewer.
-fn hits(rows: &[i64], scores: &[f32]) -> Vec<Hit> {
-    let numbered = rows.iter().zip(scores).filter_map(|(row, score)| Some((u32::try_from(*row).ok()?, *score)));
+/// Faiss pads with row -1 where it found fewer; a damaged file may number a row that is not there.
+fn hits(rows: &[i64], scores: &[f32], row_count: usize) -> Vec<Hit> {
+    let is_row = |row: &i64| u32::try_from(*row).ok().filter(|row| (*row as usize) < row_count);
+    let numbered = rows.iter().zip(scores).filter_map(|(row, score)| Some((is_row(row)?, *score)));
     numbered.map(|(row, score)| Hit { row, score }).collect()
 }
 

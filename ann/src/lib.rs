@@ -1,17 +1,32 @@
 //! Nearest rows by inner product: the one place that touches Faiss.
 //!
-//! Builds an index over the rows of a [`Matrix`], searches it under a [`Bitmap`] of allowed rows, writes and reads it, and scans
-//! exactly. Knows nothing of items, spaces or gRPC: rows are numbers. An index never changes once it is built.
+//! Builds an index over the rows of a [`Matrix`], tunes it to a recall, searches it under a [`Mask`] of rows that may be found, writes, reads
+//! and maps it, and scans exactly. Knows nothing of items, spaces or gRPC: rows are numbers. An index never changes once it is built.
 //!
-//! Parallelism comes from concurrent searches: each runs on its caller's thread alone. A build uses the threads it is given.
+//! [`Index::find`] is the search to use; what it is told is a [`Query`], and how thoroughly it searches stands in a [`Tuning`]. Parallelism comes from concurrent searches: each runs on its caller's thread alone. A build uses the threads it is given.
 
 mod bitmap;
+mod calibrate;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 mod ffi;
+mod file;
+mod filters;
+mod find;
 mod index;
+mod ivf;
+mod kernels;
+mod mapped;
+mod mask;
 mod matrix;
+mod memory;
+mod order;
 mod scan;
 mod spec;
+mod stop;
+mod top;
 mod tune;
+mod tuning;
 
 // Builds and links Faiss. The safe interface of `faiss` is not used: it leaks selectors and has no per-query parameters.
 use faiss as _;
@@ -19,11 +34,15 @@ use faiss_sys as _;
 
 pub use crate::{
     bitmap::Bitmap,
+    find::{Found, Mode, Query},
     index::Index,
+    mask::Mask,
     matrix::{Matrix, check_vector},
-    scan::{exact_many, scan, score_rows, scores},
+    scan::{exact_many, scan, scan_many, scan_with, score_rows, scores},
     spec::{Kind, Parameters, Spec},
-    tune::{Tuned, recall_at_k, tune},
+    stop::Stop,
+    tune::{Goal, Progress, TuneOptions, Tuned, recall_at_k, tune, tune_goals},
+    tuning::{FilterKind, Filtered, Step, Tuning},
 };
 
 /// A row that was found.
@@ -55,6 +74,14 @@ pub enum AnnError {
         /// The value.
         value: f32,
     },
+    /// A row has a value that no index but a flat one can bear: products of such values are no numbers.
+    #[error("value {value} is too large for an index, expected at most {limit} either way")]
+    TooLarge {
+        /// The value.
+        value: f32,
+        /// The limit.
+        limit: f32,
+    },
     /// There are no rows to index.
     #[error("an index needs at least one row")]
     Empty,
@@ -74,6 +101,28 @@ pub enum AnnError {
         /// The bitmap's.
         found: usize,
     },
+    /// A matrix has another number of rows than the index.
+    #[error("{found} rows were given for an index of {expected}")]
+    WrongRows {
+        /// The index's rows.
+        expected: usize,
+        /// The matrix's.
+        found: usize,
+    },
+    /// It was to stop: its time was up, or its caller had gone.
+    #[error("stopped before it was done")]
+    Cancelled,
+    /// A file cannot be mapped.
+    #[error("cannot map `{path}`: {why}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why not.
+        why: String,
+    },
+    /// Bytes are no index, or not a whole one.
+    #[error("no index that can be read: {0}")]
+    Damaged(String),
     /// Faiss failed.
     #[error("faiss: {0}")]
     Faiss(String),

@@ -1,50 +1,44 @@
 //! Exact search: every allowed row is scored.
 
-use std::{
-    cmp::{Ordering, Reverse},
-    collections::BinaryHeap,
+use crate::{
+    AnnError, Bitmap, Hit, Mask, Matrix, Stop, check_vector, ffi,
+    kernels::{BLOCK_ROWS, Block, Rows},
+    mask::Sieve,
+    stop::CHECK_ROWS,
+    top::{Top, best_first},
 };
 
-use crate::{AnnError, Bitmap, Hit, Matrix, check_vector, ffi};
-
-/// Rows scored before the best are picked from them; their scores fit in the first-level cache.
-const BLOCK_ROWS: usize = 1024;
-
-/// A hit in the order of a queue: greater is better.
-#[derive(PartialEq)]
-struct Ranked(Hit);
-
-impl Eq for Ranked {}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ranked {
-    fn cmp(&self, other: &Self) -> Ordering {
-        best_first(&other.0, &self.0)
-    }
-}
+/// Blocks scored between two looks at the clock.
+const CHECK_BLOCKS: usize = CHECK_ROWS / BLOCK_ROWS;
 
 /// The k best of the allowed rows (all, without a bitmap), best first, ties by row.
 pub fn scan(rows: &Matrix, query: &[f32], k: usize, allowed: Option<&Bitmap>) -> Result<Vec<Hit>, AnnError> {
-    check_vector(query, rows.dim())?;
-    if let Some(found) = allowed.map(Bitmap::rows).filter(|found| *found != rows.rows()) {
-        return Err(AnnError::WrongBitmap { expected: rows.rows(), found });
-    }
-    match allowed {
-        Some(allowed) if allowed.count() < rows.rows() / 4 => Ok(scan_few(rows, query, k, allowed)),
-        _ => Ok(scan_blocks(rows, query, k, allowed)),
-    }
+    scan_with(rows, query, k, Mask { allowed, excluded: &[] }, Stop::NEVER)
+}
+
+/// The k best of the rows that a mask lets pass, best first, ties by row; [`AnnError::Cancelled`] soon after it is to stop.
+pub fn scan_with(rows: &Matrix, query: &[f32], k: usize, mask: Mask, stop: Stop) -> Result<Vec<Hit>, AnnError> {
+    let mut hits = scan_many(rows, &[query], k, mask, stop)?;
+    Ok(hits.pop().unwrap_or_default())
+}
+
+/// [`scan_with`] for several queries that share a mask: `[queries][k]`. The rows are read once.
+pub fn scan_many(
+    rows: &Matrix,
+    queries: &[&[f32]],
+    k: usize,
+    mask: Mask,
+    stop: Stop,
+) -> Result<Vec<Vec<Hit>>, AnnError> {
+    queries.iter().try_for_each(|query| check_vector(query, rows.dim()))?;
+    scan_sieved(Rows::of(rows.values(), rows.dim()), queries, k, &mask.sieve(rows.rows())?, stop)
 }
 
 /// The inner product of a query with every row, `[rows]`.
 pub fn scores(rows: &Matrix, query: &[f32]) -> Result<Vec<f32>, AnnError> {
     check_vector(query, rows.dim())?;
     let mut scores = vec![0.0; rows.rows()];
-    ffi::scores(query, rows.values(), &mut scores);
+    Rows::of(rows.values(), rows.dim()).scores(query, &mut scores);
     Ok(scores)
 }
 
@@ -53,57 +47,69 @@ pub fn exact_many(rows: &Matrix, queries: &Matrix, k: usize, threads: usize) -> 
     ffi::exact(queries, rows, k, threads)
 }
 
-/// Sets each hit's score to the exact one, and sorts anew.
+/// Sets each hit's score to the exact one, and sorts anew. A hit beyond the rows is a mistake of the caller's and panics.
 pub fn score_rows(rows: &Matrix, query: &[f32], hits: &mut [Hit]) -> Result<(), AnnError> {
     check_vector(query, rows.dim())?;
-    for hit in hits.iter_mut() {
-        hit.score = score(rows, query, hit.row);
-    }
+    Rows::of(rows.values(), rows.dim()).score_hits(query, hits);
     hits.sort_unstable_by(best_first);
     Ok(())
 }
 
-/// Descending score, NaN last, ties by row.
-pub(crate) fn best_first(a: &Hit, b: &Hit) -> Ordering {
-    let nan_last = a.score.is_nan().cmp(&b.score.is_nan());
-    nan_last.then_with(|| b.score.total_cmp(&a.score)).then_with(|| a.row.cmp(&b.row))
+/// [`scan_many`] with queries that were checked, and rows that lie anywhere.
+pub(crate) fn scan_sieved(
+    rows: Rows,
+    queries: &[&[f32]],
+    k: usize,
+    sieve: &Sieve,
+    stop: Stop,
+) -> Result<Vec<Vec<Hit>>, AnnError> {
+    let mut tops: Vec<_> = queries.iter().map(|_| Top::new(k.min(sieve.count()))).collect();
+    match sieve.looks_first() {
+        true => scan_few(rows, queries, &mut tops, sieve, stop)?,
+        false => scan_blocks(rows, queries, &mut tops, sieve, stop)?,
+    }
+    Ok(tops.into_iter().map(Top::into_sorted).collect())
 }
 
-fn scan_few(rows: &Matrix, query: &[f32], k: usize, allowed: &Bitmap) -> Vec<Hit> {
-    best_of(k, allowed.iter().map(|row| Hit { row, score: score(rows, query, row) }))
-}
-
-fn scan_blocks(rows: &Matrix, query: &[f32], k: usize, allowed: Option<&Bitmap>) -> Vec<Hit> {
-    let blocks = rows.values().chunks(BLOCK_ROWS * rows.dim()).enumerate();
-    let hits = blocks.flat_map(|(block, values)| {
-        let mut scores = vec![0.0; values.len() / rows.dim()];
-        ffi::scores(query, values, &mut scores);
-        let first = (block * BLOCK_ROWS) as u32;
-        (first..).zip(scores).map(|(row, score)| Hit { row, score })
-    });
-    best_of(k, hits.filter(|hit| allowed.is_none_or(|allowed| allowed.contains(hit.row))))
-}
-
-fn score(rows: &Matrix, query: &[f32], row: u32) -> f32 {
-    let mut score = [0.0];
-    ffi::scores(query, rows.row(row), &mut score);
-    score[0]
-}
-
-fn best_of(k: usize, hits: impl Iterator<Item = Hit>) -> Vec<Hit> {
-    let mut best: BinaryHeap<Reverse<Ranked>> = BinaryHeap::new();
-    for hit in hits {
-        if best.len() < k {
-            best.push(Reverse(Ranked(hit)));
-        } else if let Some(mut worst) = best.peek_mut().filter(|worst| best_first(&hit, &worst.0.0).is_lt()) {
-            worst.0.0 = hit;
+fn scan_few(rows: Rows, queries: &[&[f32]], tops: &mut [Top], sieve: &Sieve, stop: Stop) -> Result<(), AnnError> {
+    let mut passing = sieve.iter();
+    let mut block = Block::new();
+    for number in 0.. {
+        if number % CHECK_BLOCKS == 0 {
+            stop.check()?;
+        }
+        block.set_positions(passing.by_ref().take(BLOCK_ROWS));
+        if block.is_empty() {
+            break;
+        }
+        for (query, top) in queries.iter().zip(tops.iter_mut()) {
+            rows.at(query, &mut block);
+            block.found().for_each(|(row, score)| top.offer(Hit { row, score }));
         }
     }
-    best.into_sorted_vec().into_iter().map(|Reverse(Ranked(hit))| hit).collect()
+    Ok(())
+}
+
+fn scan_blocks(rows: Rows, queries: &[&[f32]], tops: &mut [Top], sieve: &Sieve, stop: Stop) -> Result<(), AnnError> {
+    let mut block = Block::new();
+    for (number, part) in rows.blocks(BLOCK_ROWS).enumerate() {
+        if number % CHECK_BLOCKS == 0 {
+            stop.check()?;
+        }
+        let first = (number * BLOCK_ROWS) as u32;
+        for (query, top) in queries.iter().zip(tops.iter_mut()) {
+            part.above(query, top.threshold(), &mut block);
+            let hits = block.found().map(|(position, score)| Hit { row: first + position, score });
+            hits.filter(|hit| sieve.passes(hit.row)).for_each(|hit| top.offer(hit));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::atomic::AtomicBool, time::Instant};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -111,28 +117,36 @@ mod tests {
     proptest! {
         #[test]
         fn finds_what_sorting_finds(
-            values in prop::collection::vec(-2i8..=2, 3..3000), k in 0usize..40, masked: bool, stride in 1u32..9,
+            values in prop::collection::vec(-2i8..=2, 3..6000), k in 0usize..40, masked: bool, stride in 1u32..9, excluded in prop::collection::vec(0u32..2000, 0..9),
         ) {
             let values: Vec<f32> = values[..values.len() / 3 * 3].iter().map(|v| f32::from(*v)).collect();
             let rows = Matrix::new(3, values).unwrap();
-            let mut allowed = Bitmap::none(rows.rows());
-            (0..rows.rows() as u32).step_by(stride as usize).for_each(|row| allowed.insert(row));
-            let query = [1.0, -0.5, 0.25];
-            let dot = |row: u32| rows.row(row).iter().zip(&query).map(|(a, b)| a * b).sum::<f32>();
-            let mut expected: Vec<_> = (0..rows.rows() as u32).filter(|row| !masked || allowed.contains(*row)).collect();
-            expected.sort_by(|a, b| dot(*b).total_cmp(&dot(*a)).then(a.cmp(b)));
-            expected.truncate(k);
-            let found = scan(&rows, &query, k, masked.then_some(&allowed)).unwrap();
-            prop_assert_eq!(found.iter().map(|hit| hit.row).collect::<Vec<_>>(), expected);
-            prop_assert!(found.iter().all(|hit| hit.score == dot(hit.row)));
+            let count = rows.rows() as u32;
+            let allowed = Bitmap::of(rows.rows(), (0..count).step_by(stride as usize));
+            let queries = [[1.0, -0.5, 0.25], [-1.0, 2.0, 0.5]];
+            let mask = Mask { allowed: masked.then_some(&allowed), excluded: &excluded };
+            let found = scan_many(&rows, &queries.each_ref().map(|q| q.as_slice()), k, mask, Stop::NEVER).unwrap();
+            for (query, found) in queries.iter().zip(found) {
+                let dot = |row: u32| rows.row(row).iter().zip(query).map(|(a, b)| a * b).sum::<f32>();
+                let mut expected: Vec<_> = (0..count).filter(|row| (!masked || allowed.contains(*row)) && !excluded.contains(row)).collect();
+                expected.sort_by(|a, b| dot(*b).total_cmp(&dot(*a)).then(a.cmp(b)));
+                expected.truncate(k);
+                prop_assert_eq!(found.iter().map(|hit| hit.row).collect::<Vec<_>>(), expected);
+                prop_assert!(found.iter().all(|hit| hit.score == dot(hit.row)));
+            }
         }
     }
 
     #[test]
-    fn nan_is_last() {
-        let hit = |row, score| Hit { row, score };
-        let mut hits = [hit(0, f32::NAN), hit(1, -1.0), hit(2, 3.0), hit(3, -f32::NAN)];
-        hits.sort_by(best_first);
-        assert_eq!(hits.map(|hit| hit.row)[..2], [2, 1]);
+    fn a_scan_ends_when_its_caller_has_gone_or_its_time_is_up() {
+        let rows = Matrix::new(1, vec![1.0; 100_000]).unwrap();
+        let (few, raised) = (Bitmap::of(100_000, 0..20_000), AtomicBool::new(true));
+        for allowed in [None, Some(&few)] {
+            let mask = Mask { allowed, excluded: &[] };
+            let scan = |stop| scan_with(&rows, &[1.0], 3, mask, stop);
+            assert_eq!(scan(Stop { deadline: Some(Instant::now()), cancelled: None }), Err(AnnError::Cancelled));
+            assert_eq!(scan(Stop { deadline: None, cancelled: Some(&raised) }), Err(AnnError::Cancelled));
+            assert_eq!(scan(Stop::NEVER).unwrap().len(), 3);
+        }
     }
 }

@@ -11,6 +11,8 @@ const NLIST_LIMIT: usize = 65_536;
 const ROWS_PER_CELL_FLOOR: usize = 10;
 const HNSW_M_DEFAULT: usize = 32;
 const HNSW_M_LIMIT: usize = 256;
+/// A product quantiser learns 16 centroids for each part of a row; of fewer rows than this it learns nothing.
+const PQ_ROWS_FLOOR: usize = 256;
 
 /// The kinds of Faiss index that are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,8 @@ pub enum Kind {
     IvfSq8 = 3,
     /// A graph.
     Hnsw = 4,
+    /// Inverted lists of 4-bit product codes, scanned in registers; the best are scored exactly afterwards.
+    IvfPqFsRefine = 5,
 }
 
 /// How rows are indexed.
@@ -48,12 +52,12 @@ pub struct Parameters {
 }
 
 impl Kind {
-    fn has_cells(self) -> bool {
-        matches!(self, Self::IvfFlat | Self::IvfSq8)
-    }
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Flat, Self::IvfFlat, Self::IvfSq8, Self::Hnsw, Self::IvfPqFsRefine];
 
-    pub(crate) fn from_code(code: i32) -> Option<Self> {
-        [Self::Flat, Self::IvfFlat, Self::IvfSq8, Self::Hnsw].into_iter().find(|kind| *kind as i32 == code)
+    /// Whether it is inverted lists.
+    pub fn has_cells(self) -> bool {
+        matches!(self, Self::IvfFlat | Self::IvfSq8 | Self::IvfPqFsRefine)
     }
 }
 
@@ -74,8 +78,11 @@ impl Spec {
         Self { kind, nlist, hnsw_m: HNSW_M_DEFAULT }.bounded(rows)
     }
 
-    /// The same, with numbers that so many rows can bear.
+    /// The same, with numbers that so many rows can bear; exact where they are too few to learn product codes of.
     pub fn bounded(self, rows: usize) -> Self {
+        if self.kind == Kind::IvfPqFsRefine && rows < PQ_ROWS_FLOOR {
+            return Self { kind: Kind::Flat, nlist: 0, hnsw_m: 0 };
+        }
         let most = (rows / ROWS_PER_CELL_FLOOR).clamp(1, NLIST_LIMIT);
         let nlist = if self.kind.has_cells() { self.nlist.clamp(1, most) } else { 0 };
         let hnsw_m = if self.kind == Kind::Hnsw { self.hnsw_m.clamp(2, HNSW_M_LIMIT) } else { 0 };
@@ -89,6 +96,23 @@ impl Parameters {
         let or = |own: u32, default| if own == 0 { default } else { own };
         Self { nprobe: or(self.nprobe, defaults.nprobe), ef_search: or(self.ef_search, defaults.ef_search) }
     }
+
+    /// Visits more, the fewer of the rows visited count.
+    pub(crate) fn widened(self, rows: usize, allowed: usize) -> Self {
+        let widen = |n: u32| (n as usize * rows).div_ceil(allowed.max(1)).try_into().unwrap_or(u32::MAX);
+        Self { nprobe: widen(self.nprobe), ef_search: widen(self.ef_search) }
+    }
+
+    /// As thorough as both.
+    pub(crate) fn at_least(self, other: Self) -> Self {
+        Self { nprobe: self.nprobe.max(other.nprobe), ef_search: self.ef_search.max(other.ef_search) }
+    }
+}
+
+/// The parts that a product quantiser cuts a row into: of two values, if that comes out even, else of three or four, else of one.
+pub(crate) fn pq_m(dim: usize) -> usize {
+    let part = [2, 3, 4].into_iter().find(|part| dim.is_multiple_of(*part)).unwrap_or(1);
+    dim / part
 }
 
 #[cfg(test)]
@@ -96,10 +120,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rows_are_cut_into_equal_parts() {
+        assert_eq!([1, 2, 7, 9, 64].map(pq_m), [1, 1, 7, 3, 32]);
+    }
+
+    #[test]
+    fn codes_of_kinds_on_disk_stay() {
+        let codes = Kind::ALL.map(|kind| (kind as i32, serde_json::to_string(&kind).unwrap()));
+        let expected = [(1, "flat"), (2, "ivf_flat"), (3, "ivf_sq8"), (4, "hnsw"), (5, "ivf_pq_fs_refine")];
+        assert_eq!(codes, expected.map(|(code, name)| (code, format!("\"{name}\""))));
+    }
+
+    #[test]
     fn the_kind_follows_from_the_size() {
         assert_eq!(Spec::for_rows(10).kind, Kind::Flat);
         assert_eq!(Spec::for_rows(100_000), Spec { kind: Kind::IvfFlat, nlist: 1264, hnsw_m: 0 });
         assert_eq!(Spec::for_rows(3_000_000).kind, Kind::IvfSq8);
         assert_eq!(Spec::of_kind(Kind::IvfFlat, 3).nlist, 1);
+        assert_eq!(Spec::of_kind(Kind::IvfPqFsRefine, 255).kind, Kind::Flat);
     }
 }

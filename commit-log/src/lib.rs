@@ -3,13 +3,27 @@
 //! Every fact that can change is a new numbered object, written create-only, so that no lock and no leader is needed:
 //! who creates slot n wrote commit n. Knows nothing of models, vectors or what a payload means.
 
+mod checkpoint;
+mod clean_up;
+mod error;
+#[cfg(feature = "testing")]
+pub mod faulty;
 mod frame;
 mod log;
+#[cfg(feature = "testing")]
+pub mod moto;
 mod open;
+mod options;
+mod probe;
 mod store;
+mod store_error;
 
 pub use crate::{
-    frame::FrameError,
-    log::{Log, LogError, Lsn},
-    store::{Listed, Store, StoreError},
+    clean_up::CleanUp,
+    error::LogError,
+    frame::{FrameError, FrameKind},
+    log::{Log, Lsn},
+    options::LogOptions,
+    store::{Listed, Store, StoreOptions},
+    store_error::StoreError,
 };

@@ -1,64 +1,127 @@
 //! From an address to an object store.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use object_store::{
-    ObjectStore, RetryConfig, aws::AmazonS3Builder, local::LocalFileSystem, memory::InMemory, path::Path,
+    ClientConfigKey, ObjectStore, RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    azure::{AzureConfigKey, MicrosoftAzureBuilder},
+    gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
+    local::LocalFileSystem,
+    memory::InMemory,
+    path::Path,
     prefix::PrefixStore,
 };
 use url::Url;
 
-use crate::StoreError;
+use crate::{store::StoreOptions, store_error::StoreError};
 
-/// How long one call to a bucket is retried before it counts as failed.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
+const EXPECTED: &str = "expected a directory, file://, s3://, gs://, az:// or memory://";
+/// The client's own limit of a request, which knows nothing of sizes; [`StoreOptions::request_timeout`] is what counts.
+const CLIENT_TIMEOUT: &str = "1 hour";
 
-pub(crate) fn open(url: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
+pub(crate) struct Opened {
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) directory: Option<Arc<LocalFileSystem>>,
+}
+
+pub(crate) fn open(url: &str, options: &StoreOptions) -> Result<Opened, StoreError> {
     let invalid = |why: String| StoreError::InvalidUrl { url: url.into(), why };
     if !url.contains("://") {
         return open_directory(std::path::Path::new(url)).map_err(invalid);
     }
     let parsed = Url::parse(url).map_err(|e| invalid(e.to_string()))?;
     match parsed.scheme() {
-        "memory" => Ok(Arc::new(InMemory::new())),
+        "memory" => Ok(Opened { objects: Arc::new(InMemory::new()), directory: None }),
         "file" => open_file_url(&parsed).map_err(invalid),
-        "s3" => open_bucket(&parsed).map_err(invalid),
-        other => Err(invalid(format!("expected a directory, file://, s3:// or memory://, found the scheme `{other}`"))),
+        "s3" | "gs" | "az" => open_bucket(&parsed, options).map_err(invalid),
+        other => Err(invalid(format!("{EXPECTED}, found the scheme `{other}`"))),
     }
 }
 
-fn open_directory(directory: &std::path::Path) -> Result<Arc<dyn ObjectStore>, String> {
+fn open_directory(directory: &std::path::Path) -> Result<Opened, String> {
     if directory.as_os_str().is_empty() {
-        return Err("expected a directory, file://, s3:// or memory://, found nothing".into());
+        return Err(format!("{EXPECTED}, found nothing"));
     }
     std::fs::create_dir_all(directory).map_err(|e| format!("cannot create the directory: {e}"))?;
     let files = LocalFileSystem::new_with_prefix(directory).map_err(|e| e.to_string())?;
-    Ok(Arc::new(files.with_fsync(true)))
+    let directory = Arc::new(files.with_fsync(true));
+    Ok(Opened { objects: directory.clone(), directory: Some(directory) })
 }
 
-fn open_file_url(url: &Url) -> Result<Arc<dyn ObjectStore>, String> {
+fn open_file_url(url: &Url) -> Result<Opened, String> {
     let directory = url.to_file_path().map_err(|()| "a file:// address needs an absolute path on this machine")?;
     open_directory(&directory)
 }
 
-fn open_bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, String> {
-    let bucket = url.host_str().ok_or("an s3:// address needs a bucket")?;
-    let retry = RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
-    let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
-    let objects = builder.build().map_err(|e| e.to_string())?;
+fn open_bucket(url: &Url, options: &StoreOptions) -> Result<Opened, String> {
+    let scheme = url.scheme();
+    let bucket = url.host_str().ok_or_else(|| format!("a {scheme}:// address needs a bucket"))?;
     let prefix = Path::from_url_path(url.path()).map_err(|e| e.to_string())?;
-    Ok(Arc::new(PrefixStore::new(objects, prefix)))
+    let objects = match scheme {
+        "s3" => open_s3(bucket, options),
+        "gs" => open_gcs(bucket, options),
+        _ => open_azure(bucket, options),
+    };
+    let objects = PrefixStore::new(objects.map_err(|e| e.to_string())?, prefix);
+    Ok(Opened { objects: Arc::new(objects), directory: None })
+}
+
+fn open_s3(bucket: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retries(options));
+    for (key, value) in client_limits(options) {
+        builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn open_gcs(bucket: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retries(options));
+    for (key, value) in client_limits(options) {
+        builder = builder.with_config(GoogleConfigKey::Client(key), value);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn open_azure(container: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retries(options));
+    for (key, value) in client_limits(options) {
+        builder = builder.with_config(AzureConfigKey::Client(key), value);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn retries(options: &StoreOptions) -> RetryConfig {
+    RetryConfig { retry_timeout: options.retry_budget, ..RetryConfig::default() }
+}
+
+/// Set key by key, so that what else the environment says of the client holds.
+fn client_limits(options: &StoreOptions) -> [(ClientConfigKey, String); 2] {
+    let connect = format!("{} ms", options.connect_timeout.as_millis());
+    [(ClientConfigKey::Timeout, CLIENT_TIMEOUT.into()), (ClientConfigKey::ConnectTimeout, connect)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn why(url: &str) -> String {
+        open(url, &StoreOptions::default()).map(drop).unwrap_err().to_string()
+    }
+
     #[test]
     fn an_address_that_cannot_be_opened_says_why() {
-        let why = |url: &str| open(url).map(drop).unwrap_err().to_string();
         assert!(why("ftp://host/x").contains("the scheme `ftp`"));
         assert!(why("").contains("found nothing"));
         assert!(why("/proc/no/such").contains("cannot create the directory"));
+        assert!(why("s3://").contains("needs a bucket"));
+    }
+
+    #[test]
+    fn buckets_are_opened_by_their_scheme() {
+        for url in ["s3://bucket/a/b", "gs://bucket/a"] {
+            open(url, &StoreOptions::default()).map(drop).unwrap();
+        }
+        assert!(why("az://container/a").to_lowercase().contains("account"), "{}", why("az://container/a"));
     }
 }

@@ -1,19 +1,38 @@
-//! [`Store`]: a directory, a bucket or memory, addressed by relative paths, with errors told apart by what a caller does next.
+//! [`Store`]: a directory, a bucket or memory, addressed by relative paths.
 
-use std::{io, sync::Arc};
+use std::{fmt, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, path::Path};
+use futures::{StreamExt, stream::BoxStream};
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, local::LocalFileSystem, path::Path,
+};
+use tokio::{sync::OnceCell, time::Instant};
 
-/// The object that shows at start whether the store honours create-only puts.
-const PROBE_PATH: &str = "probes/create-only";
+use crate::{open::Opened, store_error::StoreError};
+
+/// How long a store may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// How long one request may take, or one page of a listing; what an object's bytes take comes on top.
+    pub request_timeout: Duration,
+    /// How long connecting to a bucket may take.
+    pub connect_timeout: Duration,
+    /// How long a call is tried again before it fails: on a bucket that answers 429 or 5xx, breaks off or is silent.
+    pub retry_budget: Duration,
+    /// The slowest transfer that is waited for, in bytes a second.
+    pub bytes_per_second_min: u64,
+}
 
 /// An object store. Cheap to clone; all clones are the same store.
 #[derive(Clone, Debug)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
+    /// The same, if it is a directory.
+    pub(crate) directory: Option<Arc<LocalFileSystem>>,
     url: Arc<str>,
+    options: Arc<StoreOptions>,
+    pub(crate) honours_create_only: Arc<OnceCell<()>>,
 }
 
 /// One object of a listing.
@@ -25,76 +44,49 @@ pub struct Listed {
     pub bytes: u64,
 }
 
-/// Why an operation on a store failed. Paths are relative to the store.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The address is none that can be opened.
-    #[error("store `{url}`: {why}")]
-    InvalidUrl {
-        /// The address as given.
-        url: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The path is none that a store can hold.
-    #[error("object path `{path}` is invalid")]
-    InvalidPath {
-        /// The path as given.
-        path: String,
-        /// The cause.
-        source: object_store::path::Error,
-    },
-    /// There is no such object.
-    #[error("object `{path}` was not found")]
-    NotFound {
-        /// The object.
-        path: String,
-    },
-    /// A create-only put found an object in its place.
-    #[error("object `{path}` already exists")]
-    AlreadyExists {
-        /// The object.
-        path: String,
-    },
-    /// The store overwrites where it was told to create only, so no log can be kept in it.
-    #[error(
-        "store `{url}` ignores create-only puts: it accepted `{path}` twice, so writes could be lost; use another store"
-    )]
-    IgnoresCreateOnly {
-        /// The store.
-        url: String,
-        /// The object accepted twice.
-        path: String,
-    },
-    /// The store has no room left.
-    #[error("no space left for object `{path}`")]
-    Full {
-        /// The object that was being written.
-        path: String,
-        /// The cause.
-        source: object_store::Error,
-    },
-    /// Anything else: unreachable, refused, broken. A retry may help.
-    #[error("object `{path}` of the store is unavailable")]
-    Unavailable {
-        /// The object.
-        path: String,
-        /// The cause.
-        source: object_store::Error,
-    },
+/// A call that did not end in time.
+#[derive(Debug)]
+struct TimedOut(Duration);
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            request_timeout: Duration::from_secs(15),
+            connect_timeout: Duration::from_secs(5),
+            retry_budget: Duration::from_secs(20),
+            bytes_per_second_min: 1 << 20,
+        }
+    }
 }
 
 impl Store {
-    /// Opens a directory (created when missing), `file://...`, `s3://bucket/prefix` (with the `AWS_*` environment) or
-    /// `memory://` (empty, gone with its last clone). Puts into a directory are flushed to the disk before they return.
+    /// Opens a directory (created when missing), `file://...`, `s3://bucket/prefix` (with the `AWS_*` environment),
+    /// `gs://bucket/prefix` (`GOOGLE_*`), `az://container/prefix` (`AZURE_*`) or `memory://` (empty, gone with its last clone).
+    /// Puts into a directory are flushed to the disk before they return.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        crate::open::open(url).map(|objects| Self::new(objects, url))
+        Self::open_with(url, StoreOptions::default())
+    }
+
+    /// As [`Store::open`], with limits of the caller's.
+    pub fn open_with(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
+        let Opened { objects, directory } = crate::open::open(url, &options)?;
+        Ok(Self { directory, ..Self::new_with(objects, url, options) })
     }
 
     /// Wraps an object store of the caller's making, such as one that fails on purpose; `url` is its name in messages.
     pub fn new(objects: Arc<dyn ObjectStore>, url: &str) -> Self {
-        Self { objects, url: url.into() }
+        Self::new_with(objects, url, StoreOptions::default())
+    }
+
+    /// As [`Store::new`], with limits of the caller's.
+    pub fn new_with(objects: Arc<dyn ObjectStore>, url: &str, options: StoreOptions) -> Self {
+        Self {
+            objects,
+            directory: None,
+            url: url.into(),
+            options: Arc::new(options),
+            honours_create_only: Arc::default(),
+        }
     }
 
     /// The address that the store was opened with.
@@ -102,22 +94,20 @@ impl Store {
         &self.url
     }
 
-    /// Refuses a store that overwrites where it was told to create only. To be called before the first write.
-    pub async fn probe_create_only(&self) -> Result<(), StoreError> {
-        for _ in 0..2 {
-            match self.put_create(PROBE_PATH, Bytes::from_static(b"create-only\n")).await {
-                Err(StoreError::AlreadyExists { .. }) => return Ok(()),
-                other => other?,
-            }
-        }
-        Err(StoreError::IgnoresCreateOnly { url: self.url.to_string(), path: PROBE_PATH.into() })
+    /// Where an object is, or would be, on this machine's disk; `None` unless the store is a directory. An object that is there may be
+    /// mapped into memory as long as nobody puts another in its place.
+    pub fn local_path(&self, path: &str) -> Option<PathBuf> {
+        self.directory.as_ref()?.path_to_filesystem(&parse(path).ok()?).ok()
     }
 
     /// Reads a whole object.
     pub async fn get(&self, path: &str) -> Result<Bytes, StoreError> {
-        let location = parse(path)?;
-        let read = async { self.objects.get(&location).await?.bytes().await };
-        read.await.map_err(|source| classify(path, source))
+        self.get_opts(path, GetOptions::default()).await
+    }
+
+    /// Reads a range of an object's bytes; what lies past its end is left out.
+    pub async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.get_opts(path, GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() }).await
     }
 
     /// Writes an object, in place of one that is there.
@@ -130,50 +120,118 @@ impl Store {
         self.put_mode(path, bytes, PutMode::Create).await
     }
 
+    /// Deletes an object; one that is not there is deleted already.
+    pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
+        let location = parse(path)?;
+        let delete = || self.limited(0, self.objects.delete(&location));
+        match self.call(path, true, delete).await {
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            done => done,
+        }
+    }
+
     /// Lists the objects below a folder (`""`: all), sorted by path.
     pub async fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         let prefix = parse(folder)?;
-        let found: Vec<_> =
-            self.objects.list(Some(&prefix)).try_collect().await.map_err(|source| classify(folder, source))?;
-        let mut listed: Vec<_> =
-            found.into_iter().map(|meta| Listed { path: meta.location.to_string(), bytes: meta.size }).collect();
-        listed.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(listed)
+        self.call(folder, true, || self.collect(self.objects.list(Some(&prefix)))).await
+    }
+
+    /// Lists the objects below a folder whose paths come after `path`, sorted by path. A bucket does not read what comes before.
+    pub async fn list_after(&self, folder: &str, path: &str) -> Result<Vec<Listed>, StoreError> {
+        let (prefix, offset) = (parse(folder)?, parse(path)?);
+        self.call(folder, true, || self.collect(self.objects.list_with_offset(Some(&prefix), &offset))).await
     }
 
     /// Whether there is such an object.
     pub async fn exists(&self, path: &str) -> Result<bool, StoreError> {
-        match self.objects.head(&parse(path)?).await.map_err(|source| classify(path, source)) {
+        let location = parse(path)?;
+        match self.call(path, true, || self.limited(0, self.objects.head(&location))).await {
             Ok(_) => Ok(true),
             Err(StoreError::NotFound { .. }) => Ok(false),
             Err(e) => Err(e),
         }
     }
 
-    async fn put_mode(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<(), StoreError> {
-        let put = self.objects.put_opts(&parse(path)?, bytes.into(), mode.into()).await;
-        put.map(drop).map_err(|source| classify(path, source))
+    /// Whether this is a directory, whose failures are the disk's: no reply gets lost, and what could not be flushed is not durable.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.directory.is_some()
     }
+
+    async fn get_opts(&self, path: &str, options: GetOptions) -> Result<Bytes, StoreError> {
+        let location = parse(path)?;
+        let get = || async {
+            let found = self.limited(0, self.objects.get_opts(&location, options.clone())).await?;
+            let bytes = found.range.end - found.range.start;
+            self.limited(bytes, found.bytes()).await
+        };
+        self.call(path, true, get).await
+    }
+
+    async fn put_mode(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<(), StoreError> {
+        let location = parse(path)?;
+        let put = || {
+            let put = self.objects.put_opts(&location, bytes.clone().into(), mode.clone().into());
+            self.limited(bytes.len() as u64, put)
+        };
+        self.call(path, !self.is_directory(), put).await.map(drop)
+    }
+
+    async fn collect(
+        &self,
+        mut pages: BoxStream<'static, object_store::Result<ObjectMeta>>,
+    ) -> object_store::Result<Vec<Listed>> {
+        let mut listed = Vec::new();
+        while let Some(meta) = self.limited(0, async { pages.next().await.transpose() }).await? {
+            listed.push(Listed { path: meta.location.to_string(), bytes: meta.size });
+        }
+        listed.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(listed)
+    }
+
+    /// Tries a call again that got no reply in time; what else may pass, the client of a bucket has tried again itself.
+    async fn call<T, F>(&self, path: &str, repeatable: bool, call: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let ends = Instant::now() + self.options.retry_budget;
+        loop {
+            match call().await {
+                Ok(done) => return Ok(done),
+                Err(error) if repeatable && timed_out(&error) && Instant::now() < ends => {}
+                Err(error) => return Err(StoreError::classify(path, error)),
+            }
+        }
+    }
+
+    /// Gives up on one request, with that many bytes to carry, that takes too long.
+    async fn limited<T>(
+        &self,
+        bytes: u64,
+        request: impl Future<Output = object_store::Result<T>>,
+    ) -> object_store::Result<T> {
+        let transfer = Duration::from_secs(bytes / self.options.bytes_per_second_min.max(1));
+        let limit = self.options.request_timeout + transfer;
+        match tokio::time::timeout(limit, request).await {
+            Ok(done) => done,
+            Err(_) => Err(object_store::Error::Generic { store: "store", source: Box::new(TimedOut(limit)) }),
+        }
+    }
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no reply within {:?}", self.0)
+    }
+}
+
+impl std::error::Error for TimedOut {}
+
+fn timed_out(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::Generic { source, .. } if source.is::<TimedOut>())
 }
 
 fn parse(path: &str) -> Result<Path, StoreError> {
     Path::parse(path).map_err(|source| StoreError::InvalidPath { path: path.into(), source })
-}
-
-fn classify(path: &str, error: object_store::Error) -> StoreError {
-    let path = path.to_owned();
-    match error {
-        object_store::Error::NotFound { .. } => StoreError::NotFound { path },
-        object_store::Error::AlreadyExists { .. } => StoreError::AlreadyExists { path },
-        source if is_full(&source) => StoreError::Full { path, source },
-        source => StoreError::Unavailable { path, source },
-    }
-}
-
-fn is_full(error: &object_store::Error) -> bool {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
-    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-    causes.filter_map(|e| e.downcast_ref::<io::Error>()).any(|e| full.contains(&e.kind()))
 }
 
 #[cfg(test)]
@@ -188,26 +246,37 @@ mod tests {
         assert!(matches!(again, Err(StoreError::AlreadyExists { path: p }) if p == path));
         assert_eq!(store.get(path).await.unwrap(), "one");
         store.put(path, Bytes::from_static(b"three")).await.unwrap();
+        assert_eq!(store.get_range(path, 1..99).await.unwrap(), "hree");
         assert_eq!(store.list("a").await.unwrap(), [Listed { path: path.into(), bytes: 5 }]);
         assert!(store.exists(path).await.unwrap());
         assert!(!store.exists("a/b/d").await.unwrap());
     }
 
-    #[tokio::test]
-    async fn memory_and_directories_behave_alike() {
-        behaves_like_a_store(&Store::open("memory://").unwrap()).await;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("made/when missing");
-        behaves_like_a_store(&Store::open(path.to_str().unwrap()).unwrap()).await;
-        let again = Store::open(url::Url::from_file_path(&path).unwrap().as_str()).unwrap();
-        assert_eq!(again.get("a/b/c.bin").await.unwrap(), "three");
+    async fn lists_and_deletes(store: &Store) {
+        let path = "a/b/c.bin";
+        store.put("a/b/d", Bytes::new()).await.unwrap();
+        assert_eq!(store.list_after("a/b", path).await.unwrap(), [Listed { path: "a/b/d".into(), bytes: 0 }]);
+        for _ in 0..2 {
+            store.delete("a/b/d").await.unwrap();
+            assert!(!store.exists("a/b/d").await.unwrap());
+        }
     }
 
     #[tokio::test]
-    async fn the_probe_accepts_an_honest_store_at_every_start() {
-        let store = Store::open("memory://").unwrap();
-        store.probe_create_only().await.unwrap();
-        store.probe_create_only().await.unwrap();
+    async fn memory_and_directories_behave_alike() {
+        let memory = Store::open("memory://").unwrap();
+        behaves_like_a_store(&memory).await;
+        lists_and_deletes(&memory).await;
+        assert_eq!(memory.local_path("a/b"), None);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("made/when missing");
+        let store = Store::open(path.to_str().unwrap()).unwrap();
+        behaves_like_a_store(&store).await;
+        lists_and_deletes(&store).await;
+        let again = Store::open(url::Url::from_file_path(&path).unwrap().as_str()).unwrap();
+        assert_eq!(again.get("a/b/c.bin").await.unwrap(), "three");
+        assert_eq!(std::fs::read(store.local_path("a/b/c.bin").unwrap()).unwrap(), b"three");
+        assert_eq!(store.local_path("../x"), None);
     }
 
     #[tokio::test]

@@ -1,23 +1,11 @@
-//! A log under concurrent writers, damage, lost replies and restarts.
+//! A log under concurrent writers, damage and restarts; its checkpoints and its clean-up.
 
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
-};
-use pagoda_commit_log::{Log, LogError, Lsn, Store, StoreError};
+use pagoda_commit_log::{CleanUp, Log, LogError, Lsn, Store};
 
 fn text(payload: &str) -> Bytes {
     Bytes::copy_from_slice(payload.as_bytes())
@@ -102,126 +90,164 @@ async fn a_missing_commit_is_found_at_open() {
     assert!(matches!(Log::open(store, "other").await, Err(LogError::Foreign { .. })));
 }
 
-#[tokio::test]
-async fn a_lost_reply_is_settled_by_the_put_id() {
-    let faulty = Faulty::new(Fault::LoseReply);
-    let log = Log::open(faulty.store(), "log").await.unwrap();
-    faulty.fail_next(1);
-    assert_eq!(log.append(text("one")).await.unwrap(), Lsn(1));
-    assert_eq!(log.append(text("two")).await.unwrap(), Lsn(2));
-    assert_eq!(log.read_after(Lsn(0)).await.unwrap(), [(Lsn(1), text("one")), (Lsn(2), text("two"))]);
-}
-
-#[tokio::test]
-async fn a_put_that_did_not_land_is_an_error_and_leaves_the_slot_free() {
-    let faulty = Faulty::new(Fault::Refuse);
-    let log = Log::open(faulty.store(), "log").await.unwrap();
-    faulty.fail_next(1);
-    assert!(matches!(log.append(text("one")).await, Err(LogError::Store(StoreError::Unavailable { .. }))));
-    assert_eq!(log.append(text("two")).await.unwrap(), Lsn(1));
-}
-
-#[tokio::test]
-async fn a_conflict_without_an_object_is_tried_again() {
-    let faulty = Faulty::new(Fault::Conflict);
-    let log = Log::open(faulty.store(), "log").await.unwrap();
-    faulty.fail_next(3);
-    assert_eq!(log.append(text("one")).await.unwrap(), Lsn(1));
-}
-
-#[tokio::test]
-async fn a_store_that_overwrites_is_refused() {
-    let faulty = Faulty::new(Fault::Overwrite);
-    faulty.fail_next(u32::MAX);
-    assert!(matches!(faulty.store().probe_create_only().await, Err(StoreError::IgnoresCreateOnly { .. })));
-}
-
-/// What a faulty store does to a create-only put.
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    /// It lands, and the caller hears of a failure.
-    LoseReply,
-    /// It fails.
-    Refuse,
-    /// It fails as "already exists", though nothing is there.
-    Conflict,
-    /// It replaces what is there.
-    Overwrite,
-}
-
-/// A store in memory whose next create-only puts go wrong.
-#[derive(Clone, Debug)]
-struct Faulty {
-    inner: Arc<InMemory>,
-    fault: Fault,
-    left: Arc<AtomicU32>,
-}
-
-impl Faulty {
-    fn new(fault: Fault) -> Self {
-        Self { inner: Arc::new(InMemory::new()), fault, left: Arc::default() }
+async fn log_of(store: &Store, commits: u64) -> Log {
+    let log = Log::open(store.clone(), "log").await.unwrap();
+    for n in 1..=commits {
+        assert_eq!(log.append(text(&format!("commit {n}"))).await.unwrap(), Lsn(n));
     }
+    log
+}
 
-    fn store(&self) -> Store {
-        Store::new(Arc::new(self.clone()), "faulty://")
+fn slot(lsn: u64) -> String {
+    format!("log/{lsn:020}")
+}
+
+fn checkpoint(lsn: u64) -> String {
+    format!("log-checkpoints/{lsn:020}")
+}
+
+#[tokio::test]
+async fn a_cleaned_log_sends_readers_to_the_newest_checkpoint_and_goes_on() {
+    let store = Store::open("memory://").unwrap();
+    let log = log_of(&store, 100).await;
+    assert_eq!(log.newest_checkpoint().await.unwrap(), None);
+    log.checkpoint(Lsn(70), text("seventy")).await.unwrap();
+    assert_eq!(log.clean_up(Lsn(65)).await.unwrap(), CleanUp { stubs: 65, checkpoints_deleted: 0 });
+    let error = log.read_after(Lsn(10)).await.unwrap_err();
+    assert!(matches!(error, LogError::Cleaned { lsn: Lsn(11), cleaned_to: Lsn(65), .. }), "{error}");
+    assert_eq!(log.newest_checkpoint().await.unwrap(), Some((Lsn(70), text("seventy"))));
+    assert_eq!(log.read_after(Lsn(65)).await.unwrap().len(), 35);
+    let again = Log::open(store, "log").await.unwrap();
+    assert_eq!(again.head(), Lsn(100));
+    assert_eq!(again.append(text("commit 101")).await.unwrap(), Lsn(101));
+    assert_eq!(log.read_after(Lsn(100)).await.unwrap(), [(Lsn(101), text("commit 101"))]);
+}
+
+#[tokio::test]
+async fn clean_up_takes_up_where_another_was_killed() {
+    let store = Store::open("memory://").unwrap();
+    let log = log_of(&store, 200).await;
+    log.checkpoint(Lsn(200), text("all")).await.unwrap();
+    log.clean_up(Lsn(90)).await.unwrap();
+    // As a clean-up leaves it that was killed within a window: holes.
+    let stub = store.get(&slot(90)).await.unwrap();
+    for lsn in [91, 93, 110] {
+        store.put(&slot(lsn), stub.clone()).await.unwrap();
     }
-
-    fn fail_next(&self, puts: u32) {
-        self.left.store(puts, Ordering::SeqCst);
+    let another = Log::open(store.clone(), "log").await.unwrap();
+    assert_eq!(another.clean_up(Lsn(150)).await.unwrap().stubs, 60 - 3);
+    assert_eq!(another.clean_up(Lsn(150)).await.unwrap().stubs, 0);
+    for lsn in 1..=150 {
+        let error = log.read_after(Lsn(lsn - 1)).await.unwrap_err();
+        assert!(matches!(error, LogError::Cleaned { lsn: Lsn(at), .. } if at == lsn), "{lsn}: {error}");
     }
+    assert_eq!(log.read_after(Lsn(150)).await.unwrap().len(), 50);
+}
 
-    async fn fail(&self, path: &Path, payload: PutPayload) -> Result<PutResult> {
-        let refused = || object_store::Error::Generic { store: "faulty", source: "no reply".into() };
-        match self.fault {
-            Fault::LoseReply => {
-                self.inner.put_opts(path, payload, PutMode::Create.into()).await?;
-                Err(refused())
-            }
-            Fault::Refuse => Err(refused()),
-            Fault::Conflict => {
-                Err(object_store::Error::AlreadyExists { path: path.to_string(), source: "conflict".into() })
-            }
-            Fault::Overwrite => self.inner.put_opts(path, payload, PutMode::Overwrite.into()).await,
+#[tokio::test]
+async fn nothing_is_cleaned_up_that_no_whole_checkpoint_covers() {
+    let store = Store::open("memory://").unwrap();
+    let log = log_of(&store, 5).await;
+    let refused =
+        |error| matches!(error, LogError::NotCovered { newest, .. } if newest == Some(Lsn(3)) || newest.is_none());
+    assert!(refused(log.clean_up(Lsn(1)).await.unwrap_err()));
+    log.checkpoint(Lsn(3), text("three")).await.unwrap();
+    log.checkpoint(Lsn(5), text("five")).await.unwrap();
+    store.put(&checkpoint(5), text("damage")).await.unwrap();
+    assert!(refused(log.clean_up(Lsn(4)).await.unwrap_err()));
+    assert_eq!(log.read_after(Lsn(0)).await.unwrap().len(), 5);
+    log.clean_up(Lsn(3)).await.unwrap();
+    let future = log.checkpoint(Lsn(6), text("six")).await.unwrap_err();
+    assert!(matches!(future, LogError::NotCommitted { lsn: Lsn(6), .. }), "{future}");
+}
+
+#[tokio::test]
+async fn only_the_newest_two_checkpoints_are_kept_and_damaged_ones_do_not_count() {
+    let store = Store::open("memory://").unwrap();
+    let log = log_of(&store, 9).await;
+    for lsn in [2, 4, 6, 8] {
+        log.checkpoint(Lsn(lsn), text("state")).await.unwrap();
+    }
+    store.put(&checkpoint(6), text("damage")).await.unwrap();
+    assert_eq!(log.clean_up(Lsn(4)).await.unwrap(), CleanUp { stubs: 4, checkpoints_deleted: 1 });
+    let left: Vec<_> = store.list("log-checkpoints").await.unwrap().into_iter().map(|object| object.path).collect();
+    assert_eq!(left, [checkpoint(4), checkpoint(6), checkpoint(8)]);
+}
+
+#[tokio::test]
+async fn a_damaged_checkpoint_is_passed_over_while_an_older_one_leads_on() {
+    let store = Store::open("memory://").unwrap();
+    let log = log_of(&store, 9).await;
+    log.checkpoint(Lsn(4), text("four")).await.unwrap();
+    log.checkpoint(Lsn(8), text("eight")).await.unwrap();
+    log.clean_up(Lsn(4)).await.unwrap();
+    let whole = store.get(&checkpoint(8)).await.unwrap();
+    for damage in [whole.slice(..whole.len() - 1), text("damage"), store.get(&checkpoint(4)).await.unwrap()] {
+        store.put(&checkpoint(8), damage.clone()).await.unwrap();
+        assert_eq!(log.newest_checkpoint().await.unwrap(), Some((Lsn(4), text("four"))));
+        // The fold of the same commits mends it.
+        log.checkpoint(Lsn(8), text("eight")).await.unwrap();
+        assert_eq!(log.newest_checkpoint().await.unwrap(), Some((Lsn(8), text("eight"))));
+    }
+    log.clean_up(Lsn(6)).await.unwrap();
+    store.put(&checkpoint(8), text("damage")).await.unwrap();
+    let error = log.newest_checkpoint().await.unwrap_err();
+    assert!(matches!(&error, LogError::Damaged { path, .. } if *path == checkpoint(8)), "{error}");
+    assert_eq!(Log::open(store, "log").await.unwrap().head(), Lsn(9), "where the log ends is known all the same");
+}
+
+#[tokio::test]
+async fn a_log_without_its_checkpoints_says_what_is_lost() {
+    let store = Store::open("memory://").unwrap();
+    let log = log_of(&store, 9).await;
+    log.checkpoint(Lsn(8), text("eight")).await.unwrap();
+    store.put(&checkpoint(8), text("damage")).await.unwrap();
+    assert_eq!(log.newest_checkpoint().await.unwrap(), None, "the log leads on from its start");
+    log.checkpoint(Lsn(8), text("eight")).await.unwrap();
+    log.clean_up(Lsn(7)).await.unwrap();
+    store.delete(&checkpoint(8)).await.unwrap();
+    let error = log.newest_checkpoint().await.unwrap_err();
+    assert!(matches!(error, LogError::NoCheckpoint { cleaned_to: Lsn(7), .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_gap_after_the_newest_checkpoint_is_found_and_what_it_covers_is_not_listed() {
+    let store = Store::open("memory://").unwrap();
+    let log = log_of(&store, 9).await;
+    log.checkpoint(Lsn(5), text("five")).await.unwrap();
+    store.delete(&slot(2)).await.unwrap();
+    assert_eq!(Log::open(store.clone(), "log").await.unwrap().head(), Lsn(9));
+    store.delete(&slot(7)).await.unwrap();
+    let error = Log::open(store.clone(), "log").await.unwrap_err();
+    assert!(matches!(error, LogError::Gap { missing: Lsn(7), head: Lsn(9), .. }), "{error}");
+    // A checkpoint past the end would lead writers to leave a gap.
+    for beyond in [6, 10] {
+        store.put(&checkpoint(beyond), text("of another log")).await.unwrap();
+        for lsn in 6..=9 {
+            store.delete(&slot(lsn)).await.unwrap();
         }
+        let error = Log::open(store.clone(), "log").await.unwrap_err();
+        assert!(matches!(error, LogError::Gap { missing: Lsn(at), .. } if at == beyond), "{error}");
     }
 }
 
-impl fmt::Display for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("faulty")
+#[tokio::test]
+async fn what_a_killed_process_left_unfinished_on_the_disk_is_no_object() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().to_str().unwrap()).unwrap();
+    let log = log_of(&store, 3).await;
+    log.checkpoint(Lsn(2), text("two")).await.unwrap();
+    // Files are written beside their place, as `name#1`, and linked or renamed into it.
+    for unfinished in
+        ["log/00000000000000000004#1", "log/00000000000000000009#1", "log-checkpoints/00000000000000000003#1"]
+    {
+        std::fs::write(dir.path().join(unfinished), "half").unwrap();
     }
-}
-
-#[async_trait::async_trait]
-impl ObjectStore for Faulty {
-    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let spend = |left: u32| left.checked_sub(1);
-        let fails = options.mode == PutMode::Create
-            && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend).is_ok();
-        if fails { self.fail(path, payload).await } else { self.inner.put_opts(path, payload, options).await }
-    }
-
-    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(path, options).await
-    }
-
-    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
+    let again = Log::open(store.clone(), "log").await.unwrap();
+    assert_eq!((again.head(), again.newest_checkpoint().await.unwrap()), (Lsn(3), Some((Lsn(2), text("two")))));
+    assert_eq!(again.append(text("commit 4")).await.unwrap(), Lsn(4));
+    again.checkpoint(Lsn(3), text("three")).await.unwrap();
+    assert_eq!(again.clean_up(Lsn(3)).await.unwrap().stubs, 3);
+    assert_eq!(again.read_after(Lsn(3)).await.unwrap(), [(Lsn(4), text("commit 4"))]);
+    assert_eq!(store.list("log").await.unwrap().len(), 4);
 }

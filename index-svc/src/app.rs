@@ -1,16 +1,28 @@
 //! The one composition root: store, replica, committer, service, server.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use pagoda_commit_log::Store;
 use pagoda_proto::index::v1::index_service_server::IndexServiceServer;
 use pagoda_server::{GrpcServer, config::ServiceConfig, serve::ServeError};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::{committer::Committer, config::Config, error::IndexError, grpc::IndexService, replica::Replica};
+use crate::{
+    builder::Builder,
+    collector,
+    committer::Committer,
+    compaction,
+    config::{Config, Role},
+    current::Current,
+    error::IndexError,
+    generation::Generations,
+    grpc::{IndexService, Parts},
+    publisher::Publisher,
+    replica::Replica,
+};
 
 /// The rpcs that take as long as a catalog is large.
-const LONG_METHODS: [&str; 2] = ["BuildGeneration", "PublishGeneration"];
+const LONG_METHODS: [&str; 3] = ["BuildGeneration", "PublishGeneration", "RollbackGeneration"];
 
 /// Why the index did not run, or did not run on.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +49,7 @@ pub async fn run(
     Ok(server.serve(listener, shutdown).await?)
 }
 
-/// Opens the store, replays the log and starts the committing task.
+/// Opens the store, replays the log and starts the tasks that go on in the background.
 pub async fn build(config: Config) -> Result<IndexService, IndexError> {
     let store = Store::open(&config.store.url)?;
     build_on(store, config).await
@@ -45,10 +57,45 @@ pub async fn build(config: Config) -> Result<IndexService, IndexError> {
 
 /// As [`build`], on a store of the caller's.
 pub async fn build_on(store: Store, config: Config) -> Result<IndexService, IndexError> {
-    store.probe_create_only().await?;
-    let replica = Replica::open(store, &config.index.name).await?;
+    let replica = Replica::open(store, &config).await?;
     let (current, generations) = (replica.current(), replica.generations());
     tracing::info!(lsn = %current.load().lsn, spaces = current.load().spaces.len(), "replayed the log");
-    let committer = Committer::start(replica, config.write.clone(), Duration::from_millis(config.index.poll_ms));
-    Ok(IndexService::new(Arc::new(config), current, committer, generations))
+    let committer = Committer::start(replica, &config);
+    let config = Arc::new(config);
+    let builder = Builder::new(config.clone(), current.clone(), generations.clone());
+    let publisher = Publisher::new(&config, current.clone(), committer.clone(), generations.clone());
+    let keepers = Keepers::start(&config, &current, &builder, &publisher, &generations);
+    Ok(IndexService::new(Parts { config, current, committer, builder, publisher, keepers }))
+}
+
+/// The tasks that keep the index small; they end with it.
+#[derive(Debug)]
+pub struct Keepers(Vec<JoinHandle<()>>);
+
+impl Keepers {
+    /// Starts those that the roles ask for. Compaction needs all three: it builds from what is searched, and publishes.
+    fn start(
+        config: &Arc<Config>,
+        current: &Current,
+        builder: &Builder,
+        publisher: &Publisher,
+        generations: &Generations,
+    ) -> Self {
+        let has = |role| config.index.has(role);
+        let mut tasks = Vec::new();
+        if has(Role::Search) && has(Role::Build) && has(Role::Write) {
+            let compaction = compaction::run(config.clone(), current.clone(), builder.clone(), publisher.clone());
+            tasks.push(tokio::spawn(compaction));
+        }
+        if has(Role::Write) {
+            tasks.push(tokio::spawn(collector::run(config.clone(), current.clone(), generations.clone())));
+        }
+        Self(tasks)
+    }
+}
+
+impl Drop for Keepers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
 }

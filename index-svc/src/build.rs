@@ -1,19 +1,22 @@
-//! From streamed embeddings to a generation, past the gates.
+//! From streamed embeddings to a generation, measured and judged by the gates.
 
-use std::time::Instant;
+use std::{ops::ControlFlow, time::Instant};
 
-use pagoda_ann::{Index, Kind, Matrix, Spec, tune};
+use pagoda_ann::{Goal, Index, Kind, Matrix, Parameters, Spec, TuneOptions, Tuning, tune_goals};
 use pagoda_commit_log::Lsn;
 
 use crate::{
+    attributes::{AttributeIndex, Columns, Declarations},
     config,
     error::IndexError,
-    generation::{Generation, Manifest, Report},
-    ids::{ItemId, ModelVersion},
+    gates,
+    generation::{Generation, Manifest, Report, Shard, shard_of},
+    ids::{IdTable, ItemId, ModelVersion},
+    item::{Attributes, Item},
 };
 
-/// At which k recall is measured and gated.
-const RECALL_K: usize = 100;
+/// The k of the recalls that are tuned to and reported.
+const RECALL_KS: [usize; 2] = [100, 500];
 /// As many queries measure recall where none are given.
 const ITEM_QUERIES: usize = 200;
 
@@ -36,20 +39,39 @@ pub struct Header {
     pub nlist: usize,
     /// Links a node; 0: the default.
     pub hnsw_m: usize,
+    /// The attributes that items may have.
+    pub attributes: Declarations,
 }
 
 /// A build that takes in items.
 #[derive(Debug)]
 pub struct Incoming {
     header: Header,
+    shards: Vec<Rows>,
+    item_count: u64,
+}
+
+/// The items of one shard, in the order in which they came.
+#[derive(Debug, Default)]
+struct Rows {
     ids: Vec<ItemId>,
     values: Vec<f32>,
+    attributes: Vec<Attributes>,
+}
+
+/// What was measured of one shard, or of the worst of them.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    recall_at_100: f64,
+    recall_at_500: f64,
+    parameters: Parameters,
 }
 
 impl Incoming {
-    /// Begins a build.
-    pub fn new(header: Header) -> Self {
-        Self { header, ids: Vec::new(), values: Vec::new() }
+    /// Begins a build of so many shards, at least 1.
+    pub fn new(header: Header, shard_count: u32) -> Self {
+        let shards = (0..shard_count.max(1)).map(|_| Rows::default()).collect();
+        Self { header, shards, item_count: 0 }
     }
 
     /// The header it began with.
@@ -58,57 +80,108 @@ impl Incoming {
     }
 
     /// Takes in a batch; refuses more than were announced.
-    pub fn push(&mut self, items: Vec<(ItemId, Vec<f32>)>) -> Result<(), IndexError> {
-        let found = self.ids.len() + items.len();
-        if found as u64 > self.header.item_count {
+    pub fn push(&mut self, items: Vec<Item>) -> Result<(), IndexError> {
+        let found = self.item_count + items.len() as u64;
+        if found > self.header.item_count {
             return Err(refused("item_count", self.header.item_count, format!("at least {found}")));
         }
-        for (id, embedding) in items {
-            self.ids.push(id);
-            self.values.extend_from_slice(&embedding);
+        self.item_count = found;
+        let shard_count = self.shards.len() as u32;
+        for Item { id, embedding, attributes } in items {
+            let rows = &mut self.shards[shard_of(&id, shard_count) as usize];
+            rows.ids.push(id);
+            rows.values.extend_from_slice(&embedding);
+            rows.attributes.push(attributes);
         }
         Ok(())
     }
 
     /// Builds and measures, on the calling thread and those that the settings allow.
+    ///
+    /// Values that cannot be searched are refused; a generation that fails a gate says so in its manifest.
     pub fn finish(self, settings: &config::Build) -> Result<Generation, IndexError> {
         let began = Instant::now();
-        let Self { header, ids, values } = self;
-        if ids.len() as u64 != header.item_count {
-            return Err(refused("item_count", header.item_count, ids.len()));
+        let Self { header, shards, item_count } = self;
+        if item_count != header.item_count {
+            return Err(refused("item_count", header.item_count, item_count));
         }
-        let (items, vectors) = sorted(ids, Matrix::new(header.embedding_dim, values)?)?;
-        let spec = spec_of(&header, items.len());
-        let index = Index::build(&spec, &vectors, config::or_cores(settings.threads))?;
-        let mut report = measure(&index, &vectors, &header.sample_queries, settings.recall_at_100_target)?;
-        if report.recall_at_100 < settings.recall_at_100_min {
-            return Err(refused(
-                "recall_at_100",
-                format!("at least {}", settings.recall_at_100_min),
-                report.recall_at_100,
-            ));
+        let spec = spec_of(&header, item_count as usize / shards.len());
+        let threads = config::or_cores(settings.threads);
+        let mut built = Vec::with_capacity(shards.len());
+        let mut measured: Option<Measured> = None;
+        for (number, rows) in (0..).zip(shards) {
+            let mut shard = build_shard(number, rows, &spec, &header, threads)?;
+            if let Some(index) = &shard.index {
+                shard.tuning = tune(index, &shard.vectors, &header.sample_queries, settings)?;
+                let found = Measured::of(&shard.tuning);
+                measured = Some(measured.map_or(found, |before| before.worst(found)));
+            }
+            built.push(shard);
         }
-        report.build_s = began.elapsed().as_secs_f64();
-        let manifest = Manifest::of_build(header.model, header.covers, header.embedding_dim, spec, report);
-        Ok(Generation { manifest, index, items, vectors })
+        let report = report(&header, &built, measured, began);
+        let mut manifest = manifest(&header, built.len() as u32, spec, report, settings);
+        manifest.tunings = built.iter().map(|shard| shard.tuning.clone()).collect();
+        let shards = built.into_iter().map(Into::into).collect();
+        Ok(Generation { manifest, shards, sample_queries: header.sample_queries })
     }
 }
 
-/// Sorts by id, so that rows tie in the order of ids; refuses an id given twice.
-fn sorted(ids: Vec<ItemId>, vectors: Matrix) -> Result<(Vec<ItemId>, Matrix), IndexError> {
-    let mut order: Vec<u32> = (0..ids.len() as u32).collect();
-    order.sort_unstable_by(|a, b| ids[*a as usize].cmp(&ids[*b as usize]));
-    let items: Vec<_> = order.iter().map(|row| ids[*row as usize].clone()).collect();
-    let twice: Vec<_> = items.windows(2).filter(|pair| pair[0] == pair[1]).collect();
-    if let Some(first) = twice.first() {
-        return Err(refused(
-            "unique_ids",
-            "every id once",
-            format!("{} duplicates, first `{}`", twice.len(), first[0]),
-        ));
+impl Measured {
+    fn of(tuning: &Tuning) -> Self {
+        let [at_100, at_500] = RECALL_KS.map(|k| tuning.at(k));
+        Self {
+            recall_at_100: at_100.recall_at_k,
+            recall_at_500: at_500.recall_at_k,
+            parameters: thorough(at_100.parameters, at_500.parameters),
+        }
     }
-    let values = order.iter().flat_map(|row| vectors.row(*row)).copied().collect();
-    Ok((items, Matrix::new(vectors.dim(), values)?))
+
+    /// The lowest recalls and the most thorough parameters of two shards.
+    fn worst(self, other: Self) -> Self {
+        Self {
+            recall_at_100: self.recall_at_100.min(other.recall_at_100),
+            recall_at_500: self.recall_at_500.min(other.recall_at_500),
+            parameters: thorough(self.parameters, other.parameters),
+        }
+    }
+}
+
+fn thorough(one: Parameters, other: Parameters) -> Parameters {
+    Parameters { nprobe: one.nprobe.max(other.nprobe), ef_search: one.ef_search.max(other.ef_search) }
+}
+
+fn build_shard(number: u32, rows: Rows, spec: &Spec, header: &Header, threads: usize) -> Result<Shard, IndexError> {
+    let dim = header.embedding_dim;
+    let Rows { ids, values, attributes } = rows;
+    let vectors = Matrix::new(dim, values)?;
+    let order = order_of(&ids)?;
+    let index = match ids.len() {
+        0 => None,
+        rows => {
+            let sorted = order.iter().flat_map(|row| vectors.row(*row)).copied().collect();
+            let sorted = Matrix::new(dim, sorted)?;
+            Some((Index::build(&spec.bounded(rows), &sorted, threads)?, sorted))
+        }
+    };
+    let (index, vectors) = index.map_or((None, Matrix::empty(dim)), |(index, vectors)| (Some(index), vectors));
+    let items = IdTable::new(order.iter().map(|row| ids[*row as usize].as_str()));
+    let items = items.map_err(|e| IndexError::Internal(e.to_string()))?;
+    let mut columns = Columns::new(&header.attributes);
+    order.iter().for_each(|row| columns.push(&attributes[*row as usize]));
+    Ok(Shard { number, index, tuning: Tuning::default(), items, vectors, attributes: AttributeIndex::new(columns) })
+}
+
+/// The rows in the order of their ids, so that rows tie as ids do; refuses an id given twice.
+fn order_of(ids: &[ItemId]) -> Result<Vec<u32>, IndexError> {
+    let id = |row: &u32| &ids[*row as usize];
+    let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+    order.sort_unstable_by(|a, b| id(a).cmp(id(b)));
+    let mut twice = order.windows(2).filter(|pair| id(&pair[0]) == id(&pair[1])).map(|pair| id(&pair[0]));
+    if let Some(first) = twice.next() {
+        let found = format!("{} duplicates, first `{first}`", 1 + twice.count());
+        return Err(refused("unique_ids", "every id once", found));
+    }
+    Ok(order)
 }
 
 fn spec_of(header: &Header, rows: usize) -> Spec {
@@ -117,24 +190,19 @@ fn spec_of(header: &Header, rows: usize) -> Spec {
     Spec { nlist: or(header.nlist, chosen.nlist), hnsw_m: or(header.hnsw_m, chosen.hnsw_m), ..chosen }.bounded(rows)
 }
 
-fn measure(index: &Index, vectors: &Matrix, users: &Matrix, target: f64) -> Result<Report, IndexError> {
-    let measured_with_users = users.rows() > 0;
+/// Tunes to both targets with the queries given, or with some of the items.
+fn tune(index: &Index, vectors: &Matrix, users: &Matrix, settings: &config::Build) -> Result<Tuning, IndexError> {
     let items;
-    let queries = if measured_with_users {
+    let queries = if users.rows() > 0 {
         users
     } else {
         items = every_nth(vectors)?;
         &items
     };
-    let tuned = tune(index, vectors, queries, RECALL_K, target)?;
-    Ok(Report {
-        item_count: vectors.rows(),
-        recall_at_100: tuned.recall_at_k,
-        query_count: queries.rows(),
-        measured_with_users,
-        parameters: tuned.parameters,
-        build_s: 0.0,
-    })
+    let targets = [(RECALL_KS[0], settings.recall_at_100_target), (RECALL_KS[1], settings.recall_at_500_target)];
+    let goals = targets.map(|(k, recall_at_k)| Goal { k, recall_at_k }).to_vec();
+    let options = TuneOptions { goals, threads: config::or_cores(settings.threads), ..TuneOptions::default() };
+    Ok(tune_goals(index, vectors, queries, &options, &mut |_| ControlFlow::Continue(()))?)
 }
 
 fn every_nth(vectors: &Matrix) -> Result<Matrix, IndexError> {
@@ -145,6 +213,28 @@ fn every_nth(vectors: &Matrix) -> Result<Matrix, IndexError> {
     Ok(some)
 }
 
+fn report(header: &Header, shards: &[Shard], measured: Option<Measured>, began: Instant) -> Report {
+    let queries = header.sample_queries.rows();
+    let largest = shards.iter().map(|shard| shard.vectors.rows()).max().unwrap_or(0);
+    // Collapse shows in any one shard: ids are no property of embeddings.
+    let mean_cosine = shards.iter().filter_map(|shard| gates::mean_cosine(&shard.vectors)).reduce(f64::max);
+    Report {
+        item_count: header.item_count as usize,
+        recall_at_100: measured.map_or(1.0, |measured| measured.recall_at_100),
+        recall_at_500: measured.map(|measured| measured.recall_at_500),
+        query_count: if queries > 0 { queries } else { largest.min(ITEM_QUERIES) },
+        measured_with_users: queries > 0,
+        parameters: measured.map(|measured| measured.parameters).unwrap_or_default(),
+        mean_cosine,
+        build_s: began.elapsed().as_secs_f64(),
+    }
+}
+
+fn manifest(header: &Header, shard_count: u32, spec: Spec, report: Report, settings: &config::Build) -> Manifest {
+    let failed_gates = gates::failed_by_itself(&report, settings);
+    Manifest { failed_gates, ..Manifest::of_build(header, shard_count, spec, report) }
+}
+
 fn refused(gate: &'static str, expected: impl ToString, found: impl ToString) -> IndexError {
-    IndexError::GateRefused { gate, expected: expected.to_string(), found: found.to_string() }
+    IndexError::GateRefused(vec![gates::failure(gate, expected, found)])
 }

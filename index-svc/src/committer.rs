@@ -1,7 +1,9 @@
 //! [`Committer`]: the one task that writes to the log and applies it. Waiting writes become one commit (group commit), because an object store
 //! takes milliseconds a put however much is in it.
 
-use std::time::Duration;
+mod admission;
+
+use std::time::{Duration, Instant};
 
 use pagoda_commit_log::Lsn;
 use tokio::{
@@ -9,14 +11,15 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+pub use self::admission::{Publish, RollBack};
 use crate::{
-    config,
+    config::Config,
     error::IndexError,
-    generation::{Loaded, Manifest},
-    ids::SpaceId,
-    record::{Commit, Publication, Write},
+    figures,
+    ids::{GenerationId, SpaceId},
+    record::{Batch, Commit, Write},
     replica::Replica,
-    wire,
+    state::{BatchEffect, Effect},
 };
 
 /// The way to the committing task; the task ends when the last of these is dropped.
@@ -25,37 +28,59 @@ pub struct Committer {
     queue: mpsc::Sender<Job>,
 }
 
-struct Job {
-    work: Work,
-    done: oneshot::Sender<Result<Lsn, IndexError>>,
+/// A publication or rollback that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Its position in the log.
+    pub lsn: Lsn,
+    /// The generation that is current by it.
+    pub generation: GenerationId,
 }
 
-enum Work {
-    Write(Write),
-    Publish(Loaded),
+enum Job {
+    Write(Batch, oneshot::Sender<Result<Lsn, IndexError>>),
+    Publish(Box<Publish>, oneshot::Sender<Result<Moved, IndexError>>),
+    RollBack(RollBack, oneshot::Sender<Result<Moved, IndexError>>),
+}
+
+/// The committing task.
+struct Task {
+    replica: Replica,
+    config: Config,
+    followed: Instant,
+    unreachable: bool,
 }
 
 impl Committer {
     /// Starts the task.
-    pub fn start(replica: Replica, settings: config::Write, poll: Duration) -> Self {
-        let (queue, jobs) = mpsc::channel(settings.queue_capacity);
-        tokio::spawn(run(replica, settings, poll, jobs));
+    pub fn start(replica: Replica, config: &Config) -> Self {
+        let (queue, jobs) = mpsc::channel(config.write.queue_capacity);
+        let task = Task { replica, config: config.clone(), followed: Instant::now(), unreachable: false };
+        tokio::spawn(task.run(jobs));
         Self { queue }
     }
 
     /// Commits a write; returns once it is durable and visible.
-    pub async fn write(&self, write: Write) -> Result<Lsn, IndexError> {
-        self.submit(Work::Write(write)).await
+    pub async fn write(&self, batch: Batch) -> Result<Lsn, IndexError> {
+        self.submit(|done| Job::Write(batch, done)).await
     }
 
     /// Makes a generation current; returns once it is searchable.
-    pub async fn publish(&self, loaded: Loaded) -> Result<Lsn, IndexError> {
-        self.submit(Work::Publish(loaded)).await
+    pub async fn publish(&self, publish: Publish) -> Result<Moved, IndexError> {
+        self.submit(|done| Job::Publish(Box::new(publish), done)).await
     }
 
-    async fn submit(&self, work: Work) -> Result<Lsn, IndexError> {
+    /// Makes an older generation current again; returns once it is searchable.
+    pub async fn roll_back(&self, roll_back: RollBack) -> Result<Moved, IndexError> {
+        self.submit(|done| Job::RollBack(roll_back, done)).await
+    }
+
+    async fn submit<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, IndexError>>) -> Job,
+    ) -> Result<T, IndexError> {
         let (done, outcome) = oneshot::channel();
-        self.queue.try_send(Job { work, done }).map_err(|e| match e {
+        self.queue.try_send(job(done)).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => IndexError::Overloaded("too many writes are waiting"),
             mpsc::error::TrySendError::Closed(_) => IndexError::Internal("the committing task has ended".into()),
         })?;
@@ -63,117 +88,117 @@ impl Committer {
     }
 }
 
-async fn run(mut replica: Replica, settings: config::Write, poll: Duration, mut jobs: mpsc::Receiver<Job>) {
-    let mut ticks = interval(poll);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut waiting = Vec::new();
-    loop {
-        tokio::select! {
-            received = jobs.recv_many(&mut waiting, settings.group_writes_max) => match received {
-                0 => return,
-                _ => commit(&mut replica, &settings, std::mem::take(&mut waiting)).await,
-            },
-            _ = ticks.tick() => follow(&mut replica).await,
-        }
-    }
-}
-
-async fn follow(replica: &mut Replica) {
-    if let Err(error) = replica.follow().await {
-        tracing::error!(%error, lsn = %replica.state().lsn(), "cannot follow the log, searching what is known");
-    }
-}
-
-/// Commits jobs in their order: neighbouring writes together, each publication by itself.
-async fn commit(replica: &mut Replica, settings: &config::Write, jobs: Vec<Job>) {
-    let mut group = Vec::new();
-    let mut group_bytes = 0;
-    for Job { work, done } in jobs {
-        match work {
-            Work::Write(write) => {
-                let bytes = write.byte_count();
-                if group_bytes + bytes > settings.group_bytes_max {
-                    commit_writes(replica, settings, std::mem::take(&mut group)).await;
-                    group_bytes = 0;
-                }
-                group_bytes += bytes;
-                group.push((write, done));
-            }
-            Work::Publish(loaded) => {
-                commit_writes(replica, settings, std::mem::take(&mut group)).await;
-                // A caller that has gone is told nothing.
-                let _ = done.send(commit_publication(replica, loaded).await);
+impl Task {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut ticks = interval(Duration::from_millis(self.config.index.poll_ms));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut waiting = Vec::new();
+        loop {
+            tokio::select! {
+                received = jobs.recv_many(&mut waiting, self.config.write.group_writes_max) => match received {
+                    0 => return,
+                    _ => self.commit(std::mem::take(&mut waiting)).await,
+                },
+                _ = ticks.tick() => self.follow().await,
+                loaded = self.replica.loading() => self.replica.take_in(loaded).await,
             }
         }
     }
-    commit_writes(replica, settings, group).await;
-}
 
-type Waiting = (Write, oneshot::Sender<Result<Lsn, IndexError>>);
-
-async fn commit_writes(replica: &mut Replica, settings: &config::Write, group: Vec<Waiting>) {
-    let mut writes = Vec::new();
-    let mut callers = Vec::new();
-    let mut fresh = 0;
-    // Whose caller has gone was not promised anything.
-    for (write, done) in group.into_iter().filter(|(_, done)| !done.is_closed()) {
-        match admit(replica, settings, &write, &mut fresh) {
+    async fn follow(&mut self) {
+        let followed = self.replica.follow().await;
+        match &followed {
             Ok(()) => {
-                callers.push((space_of(&write), done));
-                writes.push(write);
+                self.followed = Instant::now();
+                if std::mem::take(&mut self.unreachable) {
+                    tracing::info!(lsn = %self.replica.state().lsn(), "following the log again");
+                }
             }
-            Err(refused) => drop(done.send(Err(refused))),
+            // Said once, not at every look.
+            Err(IndexError::Store(_) | IndexError::StoreAway) if self.unreachable => {}
+            Err(error @ (IndexError::Store(_) | IndexError::StoreAway)) => {
+                self.unreachable = true;
+                tracing::warn!(%error, lsn = %self.replica.state().lsn(), "cannot follow the log, searching what is known");
+            }
+            Err(error) => {
+                tracing::error!(%error, lsn = %self.replica.state().lsn(), "cannot follow the log, searching what is known");
+            }
+        }
+        figures::unreachable(if followed.is_ok() { Duration::ZERO } else { self.followed.elapsed() });
+    }
+
+    /// Commits jobs in their order: neighbouring writes together, each publication by itself.
+    async fn commit(&mut self, jobs: Vec<Job>) {
+        let mut group = Vec::new();
+        let mut group_bytes = 0;
+        for job in jobs {
+            // A caller that has gone is told nothing.
+            match job {
+                Job::Write(batch, done) => {
+                    let bytes = batch.byte_count();
+                    if group_bytes + bytes > self.config.write.group_bytes_max {
+                        self.commit_writes(std::mem::take(&mut group)).await;
+                        group_bytes = 0;
+                    }
+                    group_bytes += bytes;
+                    group.push((batch, done));
+                }
+                Job::Publish(publish, done) => {
+                    self.commit_writes(std::mem::take(&mut group)).await;
+                    let _ = done.send(self.publish(*publish).await);
+                }
+                Job::RollBack(roll_back, done) => {
+                    self.commit_writes(std::mem::take(&mut group)).await;
+                    let _ = done.send(self.roll_back(roll_back).await);
+                }
+            }
+        }
+        self.commit_writes(group).await;
+    }
+
+    async fn commit_writes(&mut self, group: Vec<(Batch, oneshot::Sender<Result<Lsn, IndexError>>)>) {
+        let mut batches = Vec::new();
+        let mut callers = Vec::new();
+        let mut fresh = 0;
+        // Whose caller has gone was not promised anything.
+        for (batch, done) in group.into_iter().filter(|(_, done)| !done.is_closed()) {
+            let before = batch.request_id.as_ref().and_then(|id| self.replica.state().position_of(id));
+            match before.map_or_else(|| self.admit(&batch.write, &mut fresh).map(|()| None), |lsn| Ok(Some(lsn))) {
+                Ok(None) => {
+                    callers.push((space_of(&batch.write), done));
+                    batches.push(batch);
+                }
+                refused_or_repeated => drop(done.send(refused_or_repeated.map(Option::unwrap_or_default))),
+            }
+        }
+        if batches.is_empty() {
+            return;
+        }
+        let outcome = self.replica.commit(Commit::Writes(batches), None).await;
+        for (number, (space, done)) in callers.into_iter().enumerate() {
+            let _ = done.send(outcome.clone().and_then(|(lsn, effect)| self.acknowledge(space, lsn, number, effect)));
         }
     }
-    if writes.is_empty() {
-        return;
-    }
-    let outcome = replica.commit(Commit::Writes(writes), None).await;
-    let snapshot = replica.current().load_full();
-    for (space, done) in callers {
-        // Another process may have published a third space in between; then the item is not searchable, and not acknowledged.
-        let held = space.map_or(Ok(()), |space| snapshot.space(space).map(drop));
-        let _ = done.send(outcome.clone().and_then(|lsn| held.map(|()| lsn)));
-    }
-}
 
-async fn commit_publication(replica: &mut Replica, loaded: Loaded) -> Result<Lsn, IndexError> {
-    replica.follow().await?;
-    if let Some(newest) = replica.state().spaces().first()
-        && newest.loaded().id == loaded.id
-    {
-        return Ok(newest.published());
+    /// The position that a caller is told. Another process may have published a third space in between; then an item is not searchable, and not
+    /// acknowledged.
+    fn acknowledge(
+        &self,
+        space: Option<SpaceId>,
+        lsn: Lsn,
+        number: usize,
+        effect: Option<Effect>,
+    ) -> Result<Lsn, IndexError> {
+        space.map_or(Ok(()), |space| self.check_held(space))?;
+        match effect {
+            Some(Effect::Writes(effects)) => match effects.get(number) {
+                Some(BatchEffect::Repeated(before)) => Ok(*before),
+                Some(BatchEffect::PassedOver) => Err(self.not_held(space)),
+                _ => Ok(lsn),
+            },
+            _ => Ok(lsn),
+        }
     }
-    let manifest = &loaded.generation.manifest;
-    check_dimension(replica, manifest)?;
-    let publication = Publication { generation: loaded.id.clone(), model: manifest.model, covers: manifest.covers_lsn };
-    replica.commit(Commit::Publish(publication), Some(loaded)).await
-}
-
-/// A space has one dimension.
-fn check_dimension(replica: &Replica, manifest: &Manifest) -> Result<(), IndexError> {
-    let held = replica.state().spaces().iter().find(|held| held.space() == manifest.model.space);
-    match held.map(|held| held.generation().manifest.embedding_dim) {
-        Some(dim) if dim != manifest.embedding_dim => Err(IndexError::GateRefused {
-            gate: "embedding_dim",
-            expected: dim.to_string(),
-            found: manifest.embedding_dim.to_string(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Refuses what would not be searchable: a space not held, a wrong dimension, more than the delta may hold.
-fn admit(replica: &Replica, settings: &config::Write, write: &Write, fresh: &mut usize) -> Result<(), IndexError> {
-    let Write::Upsert { model, items } = write else { return Ok(()) };
-    let snapshot = replica.current().load_full();
-    let held = snapshot.space(model.space)?;
-    wire::check_dimensions(items, held.generation().manifest.embedding_dim)?;
-    if held.delta().len() + *fresh + items.len() > settings.delta_items_max {
-        return Err(IndexError::Overloaded("the delta is full (write.delta_items_max): a full refresh is due"));
-    }
-    *fresh += items.len();
-    Ok(())
 }
 
 fn space_of(write: &Write) -> Option<SpaceId> {

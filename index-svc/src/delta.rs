@@ -3,11 +3,15 @@
 //! Two parts, so that a write copies the small one only: a tail that grows with every write, and what was folded out of it. Copies are
 //! made when a snapshot still holds the old part (`Arc::make_mut`).
 
-use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use pagoda_ann::{AnnError, Matrix, check_vector, scores};
+use pagoda_ann::{AnnError, Matrix, check_vector};
 
-use crate::ids::ItemId;
+use crate::{
+    attributes::{Columns, Declarations},
+    ids::ItemId,
+    item::{Attributes, Item},
+};
 
 /// The tail is folded once it has this many rows, or an eighth of the folded part.
 const TAIL_ROWS: usize = 1024;
@@ -17,11 +21,12 @@ const TAIL_ROWS: usize = 1024;
 pub struct Delta {
     folded: Part,
     tail: Part,
+    declared: Declarations,
 }
 
 /// Rows that are only added, and which of them live.
 #[derive(Clone, Debug)]
-struct Part {
+pub struct Part {
     rows: Arc<Rows>,
     living: Arc<Vec<bool>>,
     living_count: usize,
@@ -33,19 +38,23 @@ struct Rows {
     /// The last row of each id.
     by_id: HashMap<ItemId, u32>,
     embeddings: Matrix,
+    /// Of each row.
+    attributes: Vec<Attributes>,
+    /// The same, those that the generation declares.
+    columns: Columns,
 }
 
 impl Delta {
-    /// No items, each to have an embedding of `dim` values.
-    pub fn empty(dim: usize) -> Self {
-        Self { folded: Part::empty(dim), tail: Part::empty(dim) }
+    /// No items, each to have an embedding of `dim` values and attributes as they are declared.
+    pub fn empty(dim: usize, declared: &Declarations) -> Self {
+        Self { folded: Part::empty(dim, declared), tail: Part::empty(dim, declared), declared: declared.clone() }
     }
 
-    /// Sets an item's embedding.
-    pub fn upsert(&mut self, id: &ItemId, embedding: &[f32]) -> Result<(), AnnError> {
-        check_vector(embedding, self.tail.rows.embeddings.dim())?;
-        self.remove(id);
-        self.tail.push(id, embedding)?;
+    /// Sets an item's embedding and attributes.
+    pub fn upsert(&mut self, item: &Item) -> Result<(), AnnError> {
+        check_vector(&item.embedding, self.tail.rows.embeddings.dim())?;
+        self.remove(&item.id);
+        self.tail.push(&item.id, &item.embedding, &item.attributes)?;
         if self.tail.living.len() >= TAIL_ROWS.max(self.folded.living.len() / 8) { self.fold() } else { Ok(()) }
     }
 
@@ -65,42 +74,51 @@ impl Delta {
         self.len() == 0
     }
 
-    /// How many of these ids (each given once) live here.
-    pub fn count_of(&self, ids: &[ItemId]) -> usize {
-        ids.iter().filter(|id| self.folded.living_row(id).or(self.tail.living_row(id)).is_some()).count()
+    /// Whether an item lives here.
+    pub fn contains(&self, id: &ItemId) -> bool {
+        self.folded.living_row(id).or(self.tail.living_row(id)).is_some()
     }
 
-    /// The k best living items that are not excluded, in no particular order; ties are settled by id.
-    pub fn search(&self, query: &[f32], k: usize, exclude: &[ItemId]) -> Result<Vec<(&ItemId, f32)>, AnnError> {
-        let mut found = self.folded.search(query, exclude)?;
-        found.extend(self.tail.search(query, exclude)?);
-        if k < found.len() {
-            found.select_nth_unstable_by(k, best_first);
-            found.truncate(k);
-        }
-        Ok(found)
+    /// Its parts, each to be searched by itself.
+    pub fn parts(&self) -> [&Part; 2] {
+        [&self.folded, &self.tail]
+    }
+
+    /// The living items.
+    pub fn iter(&self) -> impl Iterator<Item = (&ItemId, &[f32], &Attributes)> {
+        self.folded.iter().chain(self.tail.iter())
     }
 
     fn fold(&mut self) -> Result<(), AnnError> {
-        let mut folded = Part::empty(self.tail.rows.embeddings.dim());
-        for (id, embedding) in self.folded.iter().chain(self.tail.iter()) {
-            folded.push(id, embedding)?;
+        let dim = self.tail.rows.embeddings.dim();
+        let mut folded = Part::empty(dim, &self.declared);
+        for (id, embedding, attributes) in self.iter() {
+            folded.push(id, embedding, attributes)?;
         }
-        *self = Self { tail: Part::empty(folded.rows.embeddings.dim()), folded };
+        self.tail = Part::empty(dim, &self.declared);
+        self.folded = folded;
         Ok(())
     }
 }
 
 impl Part {
-    fn empty(dim: usize) -> Self {
-        let rows = Rows { ids: Vec::new(), by_id: HashMap::new(), embeddings: Matrix::empty(dim) };
+    fn empty(dim: usize, declared: &Declarations) -> Self {
+        let rows = Rows {
+            ids: Vec::new(),
+            by_id: HashMap::new(),
+            embeddings: Matrix::empty(dim),
+            attributes: Vec::new(),
+            columns: Columns::new(declared),
+        };
         Self { rows: Arc::new(rows), living: Arc::default(), living_count: 0 }
     }
 
-    fn push(&mut self, id: &ItemId, embedding: &[f32]) -> Result<(), AnnError> {
+    fn push(&mut self, id: &ItemId, embedding: &[f32], attributes: &Attributes) -> Result<(), AnnError> {
         let rows = Arc::make_mut(&mut self.rows);
         let row = rows.embeddings.push(embedding)?;
         rows.ids.push(id.clone());
+        rows.attributes.push(attributes.clone());
+        rows.columns.push(attributes);
         rows.by_id.insert(id.clone(), row);
         Arc::make_mut(&mut self.living).push(true);
         self.living_count += 1;
@@ -114,27 +132,46 @@ impl Part {
         }
     }
 
-    fn living_row(&self, id: &ItemId) -> Option<u32> {
+    /// How many rows there are, living or not.
+    pub fn rows(&self) -> usize {
+        self.rows.ids.len()
+    }
+
+    /// How many of them live.
+    pub fn living_count(&self) -> usize {
+        self.living_count
+    }
+
+    /// The rows that live, ascending.
+    pub fn living_rows(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..).zip(self.living.iter()).filter(|(_, living)| **living).map(|(row, _)| row)
+    }
+
+    /// The id of a row.
+    pub fn id(&self, row: u32) -> &ItemId {
+        &self.rows.ids[row as usize]
+    }
+
+    /// The embeddings by row.
+    pub fn embeddings(&self) -> &Matrix {
+        &self.rows.embeddings
+    }
+
+    /// The attributes by row.
+    pub fn columns(&self) -> &Columns {
+        &self.rows.columns
+    }
+
+    /// The row of an item, if it lives.
+    pub fn living_row(&self, id: &ItemId) -> Option<u32> {
         self.rows.by_id.get(id).copied().filter(|row| self.living[*row as usize])
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&ItemId, &[f32])> {
-        let rows = (0..).zip(&self.rows.ids).zip(self.living.iter()).filter(|(_, living)| **living);
-        rows.map(|((row, id), _)| (id, self.rows.embeddings.row(row)))
+    fn iter(&self) -> impl Iterator<Item = (&ItemId, &[f32], &Attributes)> {
+        let rows = (0..).zip(&self.rows.ids).zip(&self.rows.attributes).zip(self.living.iter());
+        let living = rows.filter(|(_, living)| **living);
+        living.map(|(((row, id), attributes), _)| (id, self.rows.embeddings.row(row), attributes))
     }
-
-    fn search(&self, query: &[f32], exclude: &[ItemId]) -> Result<Vec<(&ItemId, f32)>, AnnError> {
-        let mut allowed = self.living.as_ref().clone();
-        for row in exclude.iter().filter_map(|id| self.living_row(id)) {
-            allowed[row as usize] = false;
-        }
-        let scored = self.rows.ids.iter().zip(scores(&self.rows.embeddings, query)?).zip(allowed);
-        Ok(scored.filter(|(_, allowed)| *allowed).map(|(hit, _)| hit).collect())
-    }
-}
-
-fn best_first(a: &(&ItemId, f32), b: &(&ItemId, f32)) -> Ordering {
-    b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0))
 }
 
 #[cfg(test)]
@@ -145,33 +182,40 @@ mod tests {
         ItemId::new(&format!("item{n}")).unwrap()
     }
 
+    fn item(n: usize, embedding: &[f32]) -> Item {
+        Item::new(id(n), embedding.to_vec())
+    }
+
     #[test]
     fn the_latest_embedding_holds_across_folds_and_old_copies_stay_as_they_were() {
-        let mut delta = Delta::empty(2);
+        let mut delta = Delta::empty(2, &Declarations::default());
         for n in 0..3000 {
-            delta.upsert(&id(n % 2000), &[n as f32, 0.0]).unwrap();
+            delta.upsert(&item(n % 2000, &[n as f32, 0.0])).unwrap();
         }
         let before = delta.clone();
         delta.remove(&id(999));
-        delta.upsert(&id(1), &[9000.0, 0.0]).unwrap();
+        delta.upsert(&item(1, &[9000.0, 0.0])).unwrap();
         assert_eq!((before.len(), delta.len()), (2000, 1999));
-        let ids = |delta: &Delta, exclude: &[ItemId]| {
-            let mut found: Vec<_> = delta.search(&[1.0, 0.0], 2, exclude).unwrap();
-            found.sort_by(best_first);
-            found.into_iter().map(|(id, score)| (id.clone(), score)).collect::<Vec<_>>()
+        let best = |delta: &Delta| {
+            let living = |part: &Part| {
+                let rows = part.living_rows().map(|row| (part.embeddings().row(row)[0], part.id(row).clone()));
+                rows.collect::<Vec<_>>()
+            };
+            let mut found: Vec<_> = delta.parts().into_iter().flat_map(living).collect();
+            found.sort_by(|a, b| b.0.total_cmp(&a.0));
+            found.into_iter().take(2).collect::<Vec<_>>()
         };
-        assert_eq!(ids(&before, &[]), [(id(999), 2999.0), (id(998), 2998.0)]);
-        assert_eq!(ids(&delta, &[]), [(id(1), 9000.0), (id(998), 2998.0)]);
-        assert_eq!(ids(&delta, &[id(1), id(998), id(7777)]), [(id(997), 2997.0), (id(996), 2996.0)]);
-        assert_eq!(delta.count_of(&[id(1), id(999), id(7777)]), 1);
+        assert_eq!(best(&before), [(2999.0, id(999)), (2998.0, id(998))]);
+        assert_eq!(best(&delta), [(9000.0, id(1)), (2998.0, id(998))]);
+        assert!(!delta.contains(&id(999)) && delta.contains(&id(998)));
     }
 
     #[test]
     fn a_wrong_embedding_changes_nothing() {
-        let mut delta = Delta::empty(2);
-        delta.upsert(&id(1), &[1.0, 0.0]).unwrap();
-        assert!(delta.upsert(&id(1), &[1.0]).is_err());
-        assert!(delta.upsert(&id(1), &[f32::NAN, 1.0]).is_err());
+        let mut delta = Delta::empty(2, &Declarations::default());
+        delta.upsert(&item(1, &[1.0, 0.0])).unwrap();
+        assert!(delta.upsert(&item(1, &[1.0])).is_err());
+        assert!(delta.upsert(&item(1, &[f32::NAN, 1.0])).is_err());
         assert_eq!(delta.len(), 1);
     }
 }

@@ -3,11 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use pagoda_ann::AnnError;
-use pagoda_commit_log::{LogError, StoreError};
+use pagoda_commit_log::{LogError, Lsn, StoreError};
 use pagoda_server::status::{Violation, invalid_argument, retryable, with_reason};
 use tonic::{Code, Status};
 
-use crate::ids::{GenerationId, SpaceId};
+use crate::{
+    config::Role,
+    generation::GateFailure,
+    ids::{GenerationId, SpaceId},
+    state::Void,
+};
 
 /// When a caller should try again that met a full queue or a store out of reach.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -26,15 +31,36 @@ pub enum IndexError {
         /// The spaces held.
         held: Vec<SpaceId>,
     },
-    /// A generation is not good enough to be published.
-    #[error("gate {gate} refused the generation: expected {expected}, found {found}")]
-    GateRefused {
-        /// Which gate.
-        gate: &'static str,
-        /// What it wants.
-        expected: String,
-        /// What it saw.
-        found: String,
+    /// A generation is not good enough to be published: every gate that says so.
+    #[error("{}", gates(.0))]
+    GateRefused(Vec<GateFailure>),
+    /// Another generation is current than the one that the caller expected.
+    #[error("{}", superseded(.current))]
+    Superseded {
+        /// The generation that is current, and since which position; none: the space is not held.
+        current: Option<(GenerationId, Lsn)>,
+    },
+    /// A generation can no longer be published, or rolled back to.
+    #[error("{0}")]
+    NotPublishable(String),
+    /// A generation does not fit into memory beside what is there; what is current stays.
+    #[error("it needs {bytes} bytes of memory, {free} are free (memory.bytes_max): what is current stays")]
+    DoesNotFit {
+        /// The bytes it needs.
+        bytes: u64,
+        /// The bytes that are free.
+        free: u64,
+    },
+    /// This process does not do that.
+    #[error("this process has not the role `{0}` (index.roles)")]
+    Role(Role),
+    /// A position was not visible in time.
+    #[error("position {wanted} is not visible yet, {reached} is")]
+    NotReached {
+        /// The position wanted.
+        wanted: Lsn,
+        /// The position that is visible.
+        reached: Lsn,
     },
     /// There is no such generation.
     #[error("generation `{0}` was not found")]
@@ -45,6 +71,9 @@ pub enum IndexError {
     /// The store is out of reach. The write may yet be found in the log.
     #[error("the store failed: {}", chain(.0))]
     Store(Arc<LogError>),
+    /// The store has not been reached since the start.
+    #[error("the store is away since the start of this process")]
+    StoreAway,
     /// What was read is not what was written.
     #[error("{what} is damaged: {why}")]
     Damaged {
@@ -53,6 +82,9 @@ pub enum IndexError {
         /// What is wrong with it.
         why: String,
     },
+    /// The caller waits no longer.
+    #[error("the deadline passed while it was searched")]
+    DeadlineExceeded,
     /// A mistake of ours.
     #[error("internal: {0}")]
     Internal(String),
@@ -61,9 +93,10 @@ pub enum IndexError {
 impl From<LogError> for IndexError {
     fn from(error: LogError) -> Self {
         match error {
-            LogError::Damaged { .. } | LogError::Gap { .. } | LogError::Foreign { .. } => {
-                Self::Damaged { what: "the commit log".into(), why: chain(&error) }
-            }
+            LogError::Damaged { .. }
+            | LogError::Gap { .. }
+            | LogError::Foreign { .. }
+            | LogError::NoCheckpoint { .. } => Self::Damaged { what: "the commit log".into(), why: chain(&error) },
             other => Self::Store(Arc::new(other)),
         }
     }
@@ -75,9 +108,27 @@ impl From<StoreError> for IndexError {
     }
 }
 
+impl From<Void> for IndexError {
+    fn from(void: Void) -> Self {
+        match void {
+            Void::AnotherIsCurrent(current) => Self::Superseded { current },
+            Void::CoversTooLittle(floor) => Self::NotPublishable(format!(
+                "writes up to position {floor} are no longer known one by one, and the generation does not cover them: build it anew"
+            )),
+            Void::NotRetained => Self::NotPublishable("the generation is not among those retained".into()),
+            Void::TooOld(until) => Self::NotPublishable(format!(
+                "the generation could be published up to position {until}, later on its objects may be collected: build it anew"
+            )),
+        }
+    }
+}
+
 impl From<AnnError> for IndexError {
     fn from(error: AnnError) -> Self {
-        Self::Internal(error.to_string())
+        match error {
+            AnnError::Cancelled => Self::DeadlineExceeded,
+            other => Self::Internal(other.to_string()),
+        }
     }
 }
 
@@ -89,9 +140,24 @@ impl From<IndexError> for Status {
             IndexError::SpaceNotHeld { held, .. } => {
                 with_reason(Code::FailedPrecondition, message, "SPACE_NOT_HELD", [("spaces_held", join(&held))])
             }
-            IndexError::GateRefused { gate, expected, found } => {
-                let numbers = [("gate", gate.to_owned()), ("expected", expected), ("found", found)];
-                with_reason(Code::FailedPrecondition, message, "GATE_REFUSED", numbers)
+            IndexError::GateRefused(failures) => {
+                with_reason(Code::FailedPrecondition, message, "GATE_REFUSED", numbers_of(&failures))
+            }
+            IndexError::Superseded { current } => {
+                let (generation, lsn) =
+                    current.map_or_else(Default::default, |(id, lsn)| (id.to_string(), lsn.to_string()));
+                with_reason(Code::Aborted, message, "SUPERSEDED", [("generation_id", generation), ("lsn", lsn)])
+            }
+            IndexError::NotPublishable(_) => with_reason(Code::FailedPrecondition, message, "NOT_PUBLISHABLE", []),
+            IndexError::DoesNotFit { bytes, free } => {
+                let numbers = [("bytes", bytes.to_string()), ("free_bytes", free.to_string())];
+                with_reason(Code::FailedPrecondition, message, "DOES_NOT_FIT", numbers)
+            }
+            IndexError::Role(role) => {
+                with_reason(Code::FailedPrecondition, message, "ROLE", [("role", role.to_string())])
+            }
+            IndexError::NotReached { reached, .. } => {
+                with_reason(Code::Unavailable, message, "NOT_REACHED", [("lsn", reached.to_string())])
             }
             IndexError::GenerationNotFound(id) => {
                 with_reason(Code::NotFound, message, "GENERATION_NOT_FOUND", [("generation_id", id.to_string())])
@@ -100,10 +166,40 @@ impl From<IndexError> for Status {
             IndexError::Store(source) if is_full(&source) => {
                 with_reason(Code::ResourceExhausted, message, "STORE_FULL", [])
             }
-            IndexError::Store(_) => retryable(Code::Unavailable, message, "STORE_UNAVAILABLE", RETRY_AFTER),
+            IndexError::Store(_) | IndexError::StoreAway => {
+                retryable(Code::Unavailable, message, "STORE_UNAVAILABLE", RETRY_AFTER)
+            }
             IndexError::Damaged { .. } => with_reason(Code::DataLoss, message, "DAMAGED", []),
+            IndexError::DeadlineExceeded => with_reason(Code::DeadlineExceeded, message, "DEADLINE_EXCEEDED", []),
             IndexError::Internal(_) => with_reason(Code::Internal, message, "INTERNAL", []),
         }
+    }
+}
+
+fn gates(failures: &[GateFailure]) -> String {
+    let one = |failure: &GateFailure| {
+        format!("gate {} refused the generation: expected {}, found {}", failure.gate, failure.expected, failure.found)
+    };
+    failures.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// The first failure by itself, and all of them by their gates.
+fn numbers_of(failures: &[GateFailure]) -> Vec<(&'static str, String)> {
+    let gates: Vec<_> = failures.iter().map(|failure| failure.gate.as_str()).collect();
+    let mut numbers = vec![("gates", gates.join(","))];
+    if let Some(first) = failures.first() {
+        let GateFailure { gate, expected, found } = first.clone();
+        numbers.extend([("gate", gate), ("expected", expected), ("found", found)]);
+    }
+    numbers
+}
+
+fn superseded(current: &Option<(GenerationId, Lsn)>) -> String {
+    match current {
+        Some((generation, lsn)) => {
+            format!("generation {generation} has been current since position {lsn}, another than was expected")
+        }
+        None => "the space is not held, though one of its generations was expected to be current".into(),
     }
 }
 

@@ -1,27 +1,43 @@
 //! The gRPC face: each rpc reads top to bottom as wire, work, wire.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
+use pagoda_commit_log::Lsn;
 use pagoda_proto::index::v1::{
     self as proto, build_generation_request::Message, index_service_server::IndexService as Rpcs,
 };
-use tokio::sync::Semaphore;
+use pagoda_server::Deadline;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
+    app::Keepers,
     build::Incoming,
+    builder::Builder,
     committer::Committer,
-    config::Config,
+    config::{Config, Role},
+    current::Current,
     error::IndexError,
-    generation::{Generations, blocking},
-    replica::Current,
+    publisher::Publisher,
+    record::Batch,
     search::Searcher,
     wire,
 };
 
-/// Builds that run at once: each holds a whole catalog in memory.
-const BUILDS_AT_ONCE: usize = 1;
+/// An answer is sent so much before the deadline of a call that waited in vain.
+const REPLY_TIME: Duration = Duration::from_millis(20);
+
+/// What the service is put together from.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Parts {
+    pub config: Arc<Config>,
+    pub current: Current,
+    pub committer: Committer,
+    pub builder: Builder,
+    pub publisher: Publisher,
+    pub keepers: Keepers,
+}
 
 /// Serves `pagoda.index.v1.IndexService`.
 #[derive(Clone, Debug)]
@@ -30,15 +46,23 @@ pub struct IndexService {
     current: Current,
     searcher: Searcher,
     committer: Committer,
-    generations: Generations,
-    builds: Arc<Semaphore>,
+    builder: Builder,
+    publisher: Publisher,
+    /// Ends with the last clone of the service.
+    _keepers: Arc<Keepers>,
 }
 
 impl IndexService {
     /// Puts the service together; see [`crate::app`].
-    pub fn new(config: Arc<Config>, current: Current, committer: Committer, generations: Generations) -> Self {
-        let searcher = Searcher::new(current.clone(), crate::config::or_cores(config.search.threads));
-        Self { config, current, searcher, committer, generations, builds: Arc::new(Semaphore::new(BUILDS_AT_ONCE)) }
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, current, committer, builder, publisher, keepers } = parts;
+        let searcher = Searcher::new(current.clone(), &config.search);
+        Self { config, current, searcher, committer, builder, publisher, _keepers: Arc::new(keepers) }
+    }
+
+    /// Where the newest snapshot is found.
+    pub fn current(&self) -> Current {
+        self.current.clone()
     }
 
     /// BuildGeneration, for any stream of messages.
@@ -46,13 +70,10 @@ impl IndexService {
         &self,
         messages: impl Stream<Item = Result<proto::BuildGenerationRequest, Status>> + Send,
     ) -> Result<proto::BuildGenerationResponse, Status> {
-        let permit = self.builds.clone().try_acquire_owned();
-        let _permit = permit.map_err(|_| IndexError::Overloaded("another generation is being built"))?;
+        self.require(Role::Build)?;
+        let _place = self.builder.reserve()?;
         let incoming = self.receive(messages).await?;
-        let settings = self.config.build.clone();
-        let generation = blocking(move || incoming.finish(&settings)).await?;
-        let (id, manifest) = self.generations.save(generation).await?;
-        tracing::info!(generation = %id, report = ?manifest.report, "built");
+        let (id, manifest) = self.builder.build(incoming).await?;
         Ok(wire::build_response(&id, &manifest))
     }
 
@@ -64,30 +85,59 @@ impl IndexService {
         let mut incoming = match messages.next().await.transpose()?.and_then(|m| m.message) {
             Some(Message::Header(header)) => {
                 let lsn = self.current.load().lsn;
-                Incoming::new(wire::header(header, lsn, self.config.build.values_max)?)
+                Incoming::new(wire::header(header, lsn, self.config.build.values_max)?, self.config.build.shard_count)
             }
             Some(Message::Batch(_)) => return Err(wire::out_of_order("the header first", "a batch").into()),
             None => return Err(wire::out_of_order("the header first", "nothing").into()),
         };
         while let Some(message) = messages.next().await {
             match message?.message {
-                Some(Message::Batch(batch)) => incoming.push(wire::batch(batch, incoming.header().embedding_dim)?)?,
+                Some(Message::Batch(batch)) => incoming.push(wire::batch(batch, incoming.header())?)?,
                 Some(Message::Header(_)) => return Err(wire::out_of_order("a batch", "a second header").into()),
                 None => return Err(wire::out_of_order("a batch", "nothing").into()),
             }
         }
         Ok(incoming)
     }
+
+    fn require(&self, role: Role) -> Result<(), IndexError> {
+        if self.config.index.has(role) { Ok(()) } else { Err(IndexError::Role(role)) }
+    }
+
+    fn deadline<T>(&self, request: &Request<T>) -> Deadline {
+        Deadline::of(request, Duration::from_millis(self.config.limits.deadline_ms_default))
+    }
+
+    /// Waits, within the deadline, until a position is visible.
+    async fn reached(&self, lsn: Lsn, deadline: Deadline) -> Result<(), IndexError> {
+        if self.current.load().lsn >= lsn {
+            return Ok(());
+        }
+        self.current.reached(lsn, deadline.remaining().saturating_sub(REPLY_TIME)).await
+    }
 }
 
 #[tonic::async_trait]
 impl Rpcs for IndexService {
     async fn search(&self, request: Request<proto::SearchRequest>) -> Result<Response<proto::SearchResponse>, Status> {
+        self.require(Role::Search)?;
+        let (deadline, lsn) = (self.deadline(&request), Lsn(request.get_ref().min_lsn));
         let query = wire::search_request(request.into_inner(), self.config.search.k_limit)?;
-        let space = query.space;
-        let answer = self.searcher.search(query).await?;
-        let held = answer.snapshot.space(space)?;
-        Ok(Response::new(wire::search_response(&answer, held)))
+        self.reached(lsn, deadline).await?;
+        let answer = self.searcher.search(query, deadline).await?;
+        Ok(Response::new(wire::search_response(answer)))
+    }
+
+    async fn batch_search(
+        &self,
+        request: Request<proto::BatchSearchRequest>,
+    ) -> Result<Response<proto::BatchSearchResponse>, Status> {
+        self.require(Role::Search)?;
+        let (deadline, lsn) = (self.deadline(&request), Lsn(request.get_ref().min_lsn));
+        let query = wire::batch_search_request(request.into_inner(), self.config.search.k_limit)?;
+        self.reached(lsn, deadline).await?;
+        let answer = self.searcher.search(query, deadline).await?;
+        Ok(Response::new(wire::batch_search_response(answer)))
     }
 
     async fn build_generation(
@@ -101,21 +151,43 @@ impl Rpcs for IndexService {
         &self,
         request: Request<proto::PublishGenerationRequest>,
     ) -> Result<Response<proto::PublishGenerationResponse>, Status> {
-        let id = wire::publish_request(request.get_ref())?;
-        let loaded = self.generations.load(&id).await?;
-        let lsn = self.committer.publish(loaded).await?.0;
-        Ok(Response::new(proto::PublishGenerationResponse { lsn }))
+        self.require(Role::Write)?;
+        let (id, expected, forced_by) = wire::publish_request(request.into_inner())?;
+        let moved = self.publisher.publish(id, expected, forced_by).await?;
+        Ok(Response::new(proto::PublishGenerationResponse { lsn: moved.lsn.0 }))
+    }
+
+    async fn rollback_generation(
+        &self,
+        request: Request<proto::RollbackGenerationRequest>,
+    ) -> Result<Response<proto::RollbackGenerationResponse>, Status> {
+        self.require(Role::Write)?;
+        let (space, target, expected) = wire::rollback_request(request.into_inner())?;
+        let moved = self.publisher.roll_back(space, target, expected).await?;
+        let generation_id = moved.generation.to_string();
+        Ok(Response::new(proto::RollbackGenerationResponse { lsn: moved.lsn.0, generation_id }))
+    }
+
+    async fn list_generations(
+        &self,
+        _: Request<proto::ListGenerationsRequest>,
+    ) -> Result<Response<proto::ListGenerationsResponse>, Status> {
+        Ok(Response::new(wire::list_response(&self.current.load())))
     }
 
     async fn upsert(&self, request: Request<proto::UpsertRequest>) -> Result<Response<proto::UpsertResponse>, Status> {
+        self.require(Role::Write)?;
+        let request_id = wire::request_id(&request.get_ref().request_id)?;
         let write = wire::upsert_request(request.into_inner(), &self.current.load())?;
-        let lsn = self.committer.write(write).await?.0;
+        let lsn = self.committer.write(Batch { request_id, write }).await?.0;
         Ok(Response::new(proto::UpsertResponse { lsn }))
     }
 
     async fn delete(&self, request: Request<proto::DeleteRequest>) -> Result<Response<proto::DeleteResponse>, Status> {
+        self.require(Role::Write)?;
+        let request_id = wire::request_id(&request.get_ref().request_id)?;
         let write = wire::delete_request(request.into_inner())?;
-        let lsn = self.committer.write(write).await?.0;
+        let lsn = self.committer.write(Batch { request_id, write }).await?.0;
         Ok(Response::new(proto::DeleteResponse { lsn }))
     }
 

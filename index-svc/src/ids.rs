@@ -1,8 +1,12 @@
 //! What must not be mixed: item ids, embedding spaces, model versions, generations.
 
+mod table;
+
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+
+pub use self::table::{IdRef, IdTable, IdTableError};
 
 /// The longest item id, in bytes.
 const ITEM_ID_BYTES_LIMIT: usize = 128;
@@ -12,6 +16,12 @@ const GENERATION_ID_BYTES_LIMIT: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidId(String);
+
+impl InvalidId {
+    pub(crate) fn new(why: String) -> Self {
+        Self(why)
+    }
+}
 
 /// An item's id: 1 to 128 bytes of UTF-8 without control characters. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,20 +42,14 @@ pub struct ModelVersion {
 }
 
 /// A generation's id, of our own making: letters, digits and dashes, so that it can be part of a path.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct GenerationId(Arc<str>);
 
 impl ItemId {
     /// Checks and wraps an id.
     pub fn new(id: &str) -> Result<Self, InvalidId> {
-        match id.len() {
-            1..=ITEM_ID_BYTES_LIMIT if !id.chars().any(char::is_control) => Ok(Self(id.into())),
-            1..=ITEM_ID_BYTES_LIMIT => Err(InvalidId("an item id must not hold control characters".into())),
-            found => {
-                Err(InvalidId(format!("expected an item id of 1 to {ITEM_ID_BYTES_LIMIT} bytes, found {found} bytes")))
-            }
-        }
+        check_item_id(id).map(|()| Self(id.into()))
     }
 
     /// The id as text.
@@ -153,6 +157,16 @@ impl TryFrom<String> for GenerationId {
 impl From<GenerationId> for String {
     fn from(id: GenerationId) -> Self {
         id.0.as_ref().into()
+    }
+}
+
+fn check_item_id(id: &str) -> Result<(), InvalidId> {
+    match id.len() {
+        1..=ITEM_ID_BYTES_LIMIT if !id.chars().any(char::is_control) => Ok(()),
+        1..=ITEM_ID_BYTES_LIMIT => Err(InvalidId("an item id must not hold control characters".into())),
+        found => {
+            Err(InvalidId(format!("expected an item id of 1 to {ITEM_ID_BYTES_LIMIT} bytes, found {found} bytes")))
+        }
     }
 }
 

@@ -4,16 +4,31 @@
 //! write is acknowledged when its commit is durable and visible. Knows nothing of features or of how embeddings are made.
 
 pub mod app;
+pub mod attributes;
 pub mod build;
+pub mod builder;
+mod checkpointer;
+pub mod collector;
 pub mod committer;
+pub mod compaction;
 pub mod config;
+pub mod current;
 pub mod delta;
 pub mod error;
+pub mod failpoint;
+mod figures;
+pub mod filter;
+mod gates;
 pub mod generation;
 pub mod grpc;
 pub mod ids;
+pub mod item;
+mod local_state;
+pub mod memory;
+pub mod publisher;
 pub mod record;
 pub mod replica;
+pub mod request_id;
 pub mod search;
 pub mod snapshot;
 pub mod state;

@@ -16,6 +16,8 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    #[cfg(feature = "failpoints")]
+    index_svc::failpoint::activate();
     process::main::<Config, _, _, _>(&args.server, |config, process| async move {
         let (listener, shutdown) = process.into_parts();
         app::run(config, listener, shutdown).await

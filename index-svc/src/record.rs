@@ -1,39 +1,55 @@
-//! What a log object says: a [`Commit`], as protobuf with a format version.
-//!
-//! The messages below are a format on disk: numbers are never reused, and what an older version wrote is read for ever.
+//! What a log object says: a [`Commit`]. How it looks on disk stands in `disk`.
+
+mod disk;
 
 use bytes::Bytes;
 use pagoda_commit_log::Lsn;
-use prost::Message;
 
-use crate::ids::{GenerationId, ItemId, ModelVersion};
+pub(crate) use self::disk::{DiskItem, item_from_disk, item_to_disk};
+use crate::{
+    ids::{GenerationId, ItemId, ModelVersion, SpaceId},
+    item::Item,
+    request_id::RequestId,
+};
 
-const FORMAT_VERSION: u32 = 1;
+/// The newest format that this program reads; what needs no more is written as the first one.
+const FORMAT_VERSION: u32 = 2;
 
 /// One entry of the log, wholly present or absent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Commit {
     /// Writes, in the order in which they hold.
-    Writes(Vec<Write>),
+    Writes(Vec<Batch>),
     /// A generation becomes the current one of its space.
     Publish(Publication),
+    /// A generation that was current before becomes so again.
+    Rollback(Rollback),
 }
 
-/// A batch that one caller wrote.
+/// What one call wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The caller's name for it: a second batch of the same name changes nothing.
+    pub request_id: Option<RequestId>,
+    /// What it writes.
+    pub write: Write,
+}
+
+/// A write of one caller.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
     /// Items come, or come anew.
     Upsert {
         /// The model that made the embeddings.
         model: ModelVersion,
-        /// The items and their embeddings.
-        items: Vec<(ItemId, Vec<f32>)>,
+        /// The items.
+        items: Vec<Item>,
     },
     /// Items go, in every space.
     Delete(Vec<ItemId>),
 }
 
-/// Which generation becomes current.
+/// Which generation becomes current, and under which conditions. If they do not hold at its place in the log, it is void.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
     /// The generation; its id vouches for its every byte.
@@ -42,6 +58,41 @@ pub struct Publication {
     pub model: ModelVersion,
     /// Writes up to here are contained in it, later ones are laid over it.
     pub covers: Lsn,
+    /// The values of an embedding; 0: not said, as older versions did not.
+    pub embedding_dim: usize,
+    /// The generation that has to be current in the space.
+    pub expected: Expected,
+    /// The last position at which a generation may be published that the space does not retain: its objects may be collected later on.
+    pub publishable_until: Option<Lsn>,
+    /// How many older generations the space retains from here on.
+    pub retained_count: usize,
+    /// Whether it is the expected generation with the writes since, and not a new catalog.
+    pub compacted: bool,
+    /// The operator who published it although a gate had refused it.
+    pub forced_by: Option<String>,
+}
+
+/// Which generation becomes current again, if the space still retains it, and which one has to be current before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollback {
+    /// The space.
+    pub space: SpaceId,
+    /// The generation that becomes current.
+    pub generation: GenerationId,
+    /// The generation that has to be current.
+    pub expected: Expected,
+}
+
+/// A condition on the current generation of a space.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Expected {
+    /// No condition.
+    #[default]
+    Any,
+    /// The space must not be held.
+    Nothing,
+    /// This one, or one that was compacted from it.
+    Generation(GenerationId),
 }
 
 /// Why a payload is no commit.
@@ -51,7 +102,7 @@ pub enum RecordError {
     #[error("commit: {0}")]
     Protobuf(#[from] prost::DecodeError),
     /// A newer program wrote it.
-    #[error("commit of format version {0}, this program reads {FORMAT_VERSION}: use a newer one")]
+    #[error("commit of format version {0}, this program reads up to {FORMAT_VERSION}: use a newer one")]
     UnknownVersion(u32),
     /// A field is missing or holds what it must not.
     #[error("commit: {0}")]
@@ -61,25 +112,24 @@ pub enum RecordError {
 impl Commit {
     /// The commit as a log payload.
     pub fn encode(&self) -> Bytes {
-        let body = match self {
-            Self::Writes(writes) => disk::Body::Writes(disk::Writes { writes: writes.iter().map(to_disk).collect() }),
-            Self::Publish(publication) => disk::Body::Publish(publication_to_disk(publication)),
-        };
-        disk::Commit { format_version: FORMAT_VERSION, body: Some(body) }.encode_to_vec().into()
+        disk::encode(self)
     }
 
     /// Reads a log payload.
     pub fn decode(payload: Bytes) -> Result<Self, RecordError> {
-        let commit = disk::Commit::decode(payload)?;
-        if commit.format_version != FORMAT_VERSION {
-            return Err(RecordError::UnknownVersion(commit.format_version));
-        }
-        match commit.body.ok_or_else(|| invalid("it says nothing"))? {
-            disk::Body::Writes(writes) => {
-                writes.writes.into_iter().map(from_disk).collect::<Result<_, _>>().map(Self::Writes)
-            }
-            disk::Body::Publish(publication) => publication_from_disk(publication).map(Self::Publish),
-        }
+        disk::decode(payload)
+    }
+}
+
+impl Batch {
+    /// A batch without a name.
+    pub fn unnamed(write: Write) -> Self {
+        Self { request_id: None, write }
+    }
+
+    /// About how many bytes it takes in a commit.
+    pub fn byte_count(&self) -> usize {
+        self.write.byte_count() + self.request_id.as_ref().map_or(0, |id| id.as_str().len())
     }
 }
 
@@ -87,197 +137,31 @@ impl Write {
     /// About how many bytes it takes in a commit.
     pub fn byte_count(&self) -> usize {
         match self {
-            Self::Upsert { items, .. } => {
-                items.iter().map(|(id, values)| id.as_str().len() + 4 * values.len() + 12).sum()
-            }
+            Self::Upsert { items, .. } => items.iter().map(Item::byte_count).sum(),
             Self::Delete(ids) => ids.iter().map(|id| id.as_str().len() + 4).sum(),
         }
     }
 }
 
-fn to_disk(write: &Write) -> disk::Write {
-    let kind = match write {
-        Write::Upsert { model, items } => disk::WriteKind::Upsert(disk::Upsert {
-            space_id: model.space.to_string(),
-            revision: model.revision,
-            items: items.iter().map(|(id, values)| disk::Item { id: id.to_string(), values: values.clone() }).collect(),
-        }),
-        Write::Delete(ids) => {
-            disk::WriteKind::Delete(disk::Delete { ids: ids.iter().map(ItemId::to_string).collect() })
-        }
-    };
-    disk::Write { kind: Some(kind) }
-}
-
-fn from_disk(write: disk::Write) -> Result<Write, RecordError> {
-    let id = |id: &str| ItemId::new(id).map_err(|e| invalid(&e.to_string()));
-    match write.kind.ok_or_else(|| invalid("a write says nothing"))? {
-        disk::WriteKind::Upsert(upsert) => {
-            let items = upsert.items.into_iter().map(|item| Ok((id(&item.id)?, finite(item.values)?)));
-            let items = items.collect::<Result<_, RecordError>>()?;
-            Ok(Write::Upsert { model: model(&upsert.space_id, upsert.revision)?, items })
-        }
-        disk::WriteKind::Delete(delete) => {
-            delete.ids.iter().map(|text| id(text)).collect::<Result<_, _>>().map(Write::Delete)
+impl Publication {
+    /// A publication without conditions, as older versions made them.
+    pub fn unconditional(generation: GenerationId, model: ModelVersion, covers: Lsn) -> Self {
+        Self {
+            generation,
+            model,
+            covers,
+            embedding_dim: 0,
+            expected: Expected::Any,
+            publishable_until: None,
+            retained_count: RETAINED_COUNT_OF_OLD,
+            compacted: false,
+            forced_by: None,
         }
     }
 }
 
-fn publication_to_disk(publication: &Publication) -> disk::Publish {
-    disk::Publish {
-        generation_id: publication.generation.to_string(),
-        space_id: publication.model.space.to_string(),
-        revision: publication.model.revision,
-        covers_lsn: publication.covers.0,
-    }
-}
-
-fn publication_from_disk(publish: disk::Publish) -> Result<Publication, RecordError> {
-    Ok(Publication {
-        generation: publish.generation_id.parse().map_err(|e| invalid(&format!("{e}")))?,
-        model: model(&publish.space_id, publish.revision)?,
-        covers: Lsn(publish.covers_lsn),
-    })
-}
-
-fn model(space: &str, revision: u32) -> Result<ModelVersion, RecordError> {
-    let space = space.parse().map_err(|e| invalid(&format!("{e}")))?;
-    Ok(ModelVersion { space, revision })
-}
-
-fn finite(values: Vec<f32>) -> Result<Vec<f32>, RecordError> {
-    if values.iter().all(|v| v.is_finite()) { Ok(values) } else { Err(invalid("a value is not finite")) }
-}
-
-fn invalid(why: &str) -> RecordError {
-    RecordError::Invalid(why.to_owned())
-}
-
-/// The protobuf messages.
-#[allow(missing_docs, unreachable_pub)]
-mod disk {
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Commit {
-        #[prost(uint32, tag = "1")]
-        pub format_version: u32,
-        #[prost(oneof = "Body", tags = "2, 3")]
-        pub body: Option<Body>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Oneof)]
-    pub enum Body {
-        #[prost(message, tag = "2")]
-        Writes(Writes),
-        #[prost(message, tag = "3")]
-        Publish(Publish),
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Writes {
-        #[prost(message, repeated, tag = "1")]
-        pub writes: Vec<Write>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Write {
-        #[prost(oneof = "WriteKind", tags = "1, 2")]
-        pub kind: Option<WriteKind>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Oneof)]
-    pub enum WriteKind {
-        #[prost(message, tag = "1")]
-        Upsert(Upsert),
-        #[prost(message, tag = "2")]
-        Delete(Delete),
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Upsert {
-        #[prost(string, tag = "1")]
-        pub space_id: String,
-        #[prost(uint32, tag = "2")]
-        pub revision: u32,
-        #[prost(message, repeated, tag = "3")]
-        pub items: Vec<Item>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Item {
-        #[prost(string, tag = "1")]
-        pub id: String,
-        #[prost(float, repeated, tag = "2")]
-        pub values: Vec<f32>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Delete {
-        #[prost(string, repeated, tag = "1")]
-        pub ids: Vec<String>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Publish {
-        #[prost(string, tag = "1")]
-        pub generation_id: String,
-        #[prost(string, tag = "2")]
-        pub space_id: String,
-        #[prost(uint32, tag = "3")]
-        pub revision: u32,
-        #[prost(uint64, tag = "4")]
-        pub covers_lsn: u64,
-    }
-}
+/// What a publication that does not say so retains.
+pub(crate) const RETAINED_COUNT_OF_OLD: usize = 2;
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn model() -> ModelVersion {
-        ModelVersion { space: "00000000000000aa".parse().unwrap(), revision: 3 }
-    }
-
-    fn write() -> impl Strategy<Value = Write> {
-        let id = || "[a-zé ]{1,20}".prop_map(|id| ItemId::new(&id).unwrap());
-        prop_oneof![
-            prop::collection::vec((id(), prop::collection::vec(-1.0f32..1.0, 0..9)), 0..5)
-                .prop_map(|items| Write::Upsert { model: model(), items }),
-            prop::collection::vec(id(), 0..5).prop_map(Write::Delete),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_read(writes in prop::collection::vec(write(), 0..4)) {
-            let commit = Commit::Writes(writes);
-            prop_assert_eq!(Commit::decode(commit.encode()), Ok(commit));
-        }
-
-        #[test]
-        fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Commit::decode(bytes.into());
-        }
-    }
-
-    #[test]
-    fn publications_and_the_format_on_disk() {
-        let generation = "00000000000000aa-3-x".parse().unwrap();
-        let commit = Commit::Publish(Publication { generation, model: model(), covers: Lsn(7) });
-        assert_eq!(Commit::decode(commit.encode()), Ok(commit));
-        let delete = Commit::Writes(vec![Write::Delete(vec![ItemId::new("x").unwrap()])]);
-        assert_eq!(&delete.encode()[..], b"\x08\x01\x12\x07\x0a\x05\x12\x03\x0a\x01x");
-    }
-
-    #[test]
-    fn what_must_not_be_is_refused() {
-        assert_eq!(Commit::decode(Bytes::from_static(b"\x08\x02")), Err(RecordError::UnknownVersion(2)));
-        assert!(matches!(Commit::decode(Bytes::from_static(b"\x08\x01")), Err(RecordError::Invalid(_))));
-        let nan = Commit::Writes(vec![Write::Upsert {
-            model: model(),
-            items: vec![(ItemId::new("x").unwrap(), vec![f32::NAN])],
-        }]);
-        assert!(matches!(Commit::decode(nan.encode()), Err(RecordError::Invalid(_))));
-    }
-}
+mod tests;

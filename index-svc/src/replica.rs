@@ -1,37 +1,83 @@
 //! [`Replica`]: follows the log of one index, applies it to the state, and shows each new snapshot.
+//!
+//! The state moves with the log alone. What is searched follows it: writes at once, a generation when it is loaded, which happens in
+//! the background; until then, or for good if it cannot be loaded, the one before is searched with all writes since.
 
-use std::{collections::HashSet, sync::Arc};
+mod loading;
 
-use arc_swap::ArcSwap;
-use pagoda_commit_log::{Log, Lsn, Store};
+use std::{path::Path, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use pagoda_commit_log::{Log, LogError, LogOptions, Lsn, Store};
+
+use self::loading::Loading;
 use crate::{
+    checkpointer::Checkpointer,
+    config::{self, Config, Role},
+    current::Current,
     error::IndexError,
-    generation::{Generations, Loaded},
-    record::{Commit, Publication},
-    snapshot::Snapshot,
-    state::{SPACES_HELD, State},
+    failpoint,
+    generation::{Cache, Generations, Loaded, blocking},
+    local_state::LocalState,
+    memory::Memory,
+    record::Commit,
+    snapshot::{HeldSpace, RetainedSpace, Snapshot},
+    state::{BatchEffect, Effect, State},
 };
 
-/// Where queries find the current snapshot.
-pub type Current = Arc<ArcSwap<Snapshot>>;
+/// For so long calls to the store are tried again: less than callers wait, since writes queue behind them.
+const RETRY_BUDGET: Duration = Duration::from_secs(5);
 
 /// The follower of one index's log.
 #[derive(Debug)]
 pub struct Replica {
-    log: Log,
-    generations: Generations,
-    state: State,
+    store: Store,
+    log_prefix: String,
+    /// None as long as the store has not been reached.
+    log: Option<Log>,
+    writes: bool,
+    searches: bool,
+    state: Arc<State>,
+    views: Vec<HeldSpace>,
+    retained: Arc<[RetainedSpace]>,
+    loading: Loading,
+    checkpointer: Checkpointer,
     current: Current,
 }
 
 impl Replica {
-    /// Replays the log and loads the generations that are current at its end.
-    pub async fn open(store: Store, index_name: &str) -> Result<Self, IndexError> {
-        let log = Log::open(store.clone(), &format!("index/{index_name}/log")).await?;
-        let generations = Generations::new(store, index_name);
-        let mut replica = Self { log, generations, state: State::default(), current: Current::default() };
-        replica.follow().await?;
+    /// Takes the newest checkpoint, follows the log from there and loads the generations that are current at its end. With the store away, what
+    /// the local cache has of all this.
+    pub async fn open(store: Store, config: &Config) -> Result<Self, IndexError> {
+        let name = &config.index.name;
+        let cache = open_cache(&config.cache, name)?;
+        let local = cache.as_ref().map(|cache| LocalState::new(&cache.state_path(), store.url(), name));
+        let memory = Memory::of(&config.memory);
+        let generations = Generations::new(store.clone(), name, cache, memory, &config.index.shards);
+        let writes = config.index.has(Role::Write);
+        let mut replica = Self {
+            store,
+            log_prefix: format!("index/{name}/log"),
+            log: None,
+            writes,
+            searches: config.index.has(Role::Search),
+            state: Arc::default(),
+            views: Vec::new(),
+            retained: Arc::new([]),
+            loading: Loading::new(generations),
+            checkpointer: Checkpointer::new(config.checkpoint.clone(), writes, local.clone()),
+            current: Current::default(),
+        };
+        match replica.follow().await {
+            Err(error @ IndexError::Store(_)) => {
+                let state = local.and_then(|local| local.read()).ok_or(error.clone())?;
+                tracing::warn!(%error, lsn = %state.lsn(), "the store is away: starting with what is on the local disk");
+                replica.replace(state).await?;
+            }
+            followed => followed?,
+        }
+        replica.settle().await?;
+        replica.checkpointer.keep_locally(&replica.state).await;
         Ok(replica)
     }
 
@@ -42,99 +88,249 @@ impl Replica {
 
     /// The generations of this index.
     pub fn generations(&self) -> Generations {
-        self.generations.clone()
+        self.loading.generations()
     }
 
-    pub(crate) fn state(&self) -> &State {
+    /// The fold so far.
+    pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// What is searched.
+    pub(crate) fn views(&self) -> &[HeldSpace] {
+        &self.views
     }
 
     /// Applies what others, or this process, have committed since.
     pub async fn follow(&mut self) -> Result<(), IndexError> {
-        let commits = self.commits_after(self.state.lsn()).await?;
-        self.apply(commits, None).await
-    }
-
-    /// Commits durably, and returns once the commit is visible. `loaded` is the generation that it publishes, if it does.
-    pub async fn commit(&mut self, commit: Commit, loaded: Option<Loaded>) -> Result<Lsn, IndexError> {
-        let lsn = self.log.append(commit.encode()).await?;
-        let commits = if lsn == self.state.lsn().next() {
-            vec![(lsn, commit)]
-        } else {
-            self.commits_after(self.state.lsn()).await?
-        };
-        self.apply(commits, loaded).await.map(|()| lsn)
-    }
-
-    async fn apply(&mut self, commits: Vec<(Lsn, Commit)>, loaded: Option<Loaded>) -> Result<(), IndexError> {
-        if commits.is_empty() {
-            return Ok(());
+        let commits = self.commits_since().await?;
+        self.loading.tick();
+        for (lsn, commit, bytes) in commits {
+            self.advance(lsn, &commit, bytes);
         }
-        let passing = passing(&commits);
-        for (at, (lsn, commit)) in commits.iter().enumerate() {
-            match commit {
-                Commit::Writes(writes) => self.state.write(*lsn, writes),
-                Commit::Publish(_) if passing.contains(lsn) => self.state.skip(*lsn),
-                Commit::Publish(publication) => {
-                    let loaded = self.load(publication, loaded.as_ref()).await?;
-                    let since = self.since(publication, *lsn, &commits[..at]).await?;
-                    self.state.publish(*lsn, loaded, &since);
-                    tracing::info!(%lsn, generation = %publication.generation, model = %publication.model, "published");
-                }
+        self.reconcile(None).await
+    }
+
+    /// Commits durably, and returns once the commit is visible, with what it came to (as far as that is known). `loaded` is the
+    /// generation that becomes current by it, if one does.
+    pub async fn commit(
+        &mut self,
+        commit: Commit,
+        loaded: Option<Loaded>,
+    ) -> Result<(Lsn, Option<Effect>), IndexError> {
+        let log = self.log.clone().ok_or_else(away)?;
+        let payload = commit.encode();
+        let bytes = payload.len() as u64;
+        failpoint::reached(at(&commit, ["before_writes", "before_publication"]));
+        let lsn = log.append(payload).await?;
+        failpoint::reached(at(&commit, ["writes_appended", "publication_appended"]));
+        let mut effect = None;
+        if lsn == self.state.lsn().next() {
+            effect = Some(self.advance(lsn, &commit, bytes));
+        } else {
+            for (at, commit, bytes) in self.commits_since().await? {
+                let came_to = self.advance(at, &commit, bytes);
+                effect = if at == lsn { Some(came_to) } else { effect };
             }
         }
-        self.current.store(Arc::new(self.state.snapshot()));
+        self.reconcile(loaded).await?;
+        Ok((lsn, effect))
+    }
+
+    /// Waits for the generation that is being loaded; none if it cannot be. Pends while nothing is. Nothing is lost when this is dropped.
+    pub async fn loading(&mut self) -> Option<Loaded> {
+        self.loading.finished().await
+    }
+
+    /// Searches a generation that was loaded, and starts loading what else is missing.
+    pub async fn take_in(&mut self, loaded: Option<Loaded>) {
+        if let Err(error) = self.reconcile(loaded).await {
+            tracing::error!(%error, "a generation was loaded and cannot be searched");
+        }
+    }
+
+    /// The commits after the state's position; where these are cleaned up, the state is first replaced by a newer checkpoint.
+    async fn commits_since(&mut self) -> Result<Vec<(Lsn, Commit, u64)>, IndexError> {
+        let log = self.attached().await?;
+        let payloads = match log.read_after(self.state.lsn()).await {
+            Err(LogError::Cleaned { .. }) => {
+                self.jump(&log).await?;
+                log.read_after(self.state.lsn()).await?
+            }
+            read => read?,
+        };
+        payloads.into_iter().map(|(lsn, payload)| decode(lsn, payload)).collect()
+    }
+
+    /// The log, opened if it is not yet; before anything is ever written, the store shows that it honours create-only puts.
+    async fn attached(&mut self) -> Result<Log, IndexError> {
+        if let Some(log) = &self.log {
+            return Ok(log.clone());
+        }
+        if self.writes {
+            self.store.probe_create_only().await?;
+        }
+        let options = LogOptions { retry_budget: RETRY_BUDGET, ..LogOptions::default() };
+        let log = Log::open_with(self.store.clone(), &self.log_prefix, options).await?;
+        if log.head() < self.state.lsn() {
+            let why =
+                format!("it ends at position {}, the local disk holds the state at {}", log.head(), self.state.lsn());
+            return Err(IndexError::Damaged { what: "the commit log".into(), why });
+        }
+        if self.state.lsn() == Lsn(0) && log.head() > Lsn(0) {
+            self.jump(&log).await?;
+        }
+        self.log = Some(log.clone());
+        Ok(log)
+    }
+
+    /// Replaces the state by that of the newest checkpoint, if it is a newer one.
+    async fn jump(&mut self, log: &Log) -> Result<(), IndexError> {
+        let Some((lsn, payload)) = log.newest_checkpoint().await?.filter(|(lsn, _)| *lsn > self.state.lsn()) else {
+            return Ok(());
+        };
+        let damaged = |why: String| IndexError::Damaged { what: format!("checkpoint {lsn} of the log"), why };
+        let state = blocking(move || Ok(State::decode(payload))).await?.map_err(|e| damaged(e.to_string()))?;
+        if state.lsn() != lsn {
+            return Err(damaged(format!("it is of position {}", state.lsn())));
+        }
+        self.checkpointer.seen(lsn);
+        self.replace(state).await
+    }
+
+    /// Takes a newer state from elsewhere. What is searched and retained in it is laid over anew, everything else is loaded again.
+    async fn replace(&mut self, state: State) -> Result<(), IndexError> {
+        self.state = Arc::new(state);
+        self.note_retained();
+        for view in std::mem::take(&mut self.views) {
+            if self.state.space(view.space()).is_some_and(|space| space.retained(&view.loaded().id).is_some()) {
+                self.install(view.loaded().clone()).await?;
+            }
+        }
         Ok(())
     }
 
-    /// The generation of a publication: at hand, held already, or from the store.
-    async fn load(&self, publication: &Publication, at_hand: Option<&Loaded>) -> Result<Loaded, IndexError> {
-        let held = self.state.spaces().iter().map(|space| space.loaded());
-        let mut known = held.chain(at_hand).filter(|loaded| loaded.id == publication.generation);
-        match known.next() {
-            Some(loaded) => Ok(loaded.clone()),
-            None => self.generations.load(&publication.generation).await,
+    fn advance(&mut self, lsn: Lsn, commit: &Commit, bytes: u64) -> Effect {
+        let effect = Arc::make_mut(&mut self.state).apply(lsn, commit);
+        match (commit, &effect) {
+            (Commit::Writes(batches), Effect::Writes(effects)) => {
+                for (batch, effect) in batches.iter().zip(effects) {
+                    let BatchEffect::Applied(revived) = effect else { continue };
+                    for view in &mut self.views {
+                        view.apply(&batch.write);
+                        view.revive(revived);
+                    }
+                }
+            }
+            _ => self.note_retained(),
+        }
+        self.checkpointer.applied(&self.state, bytes);
+        effect
+    }
+
+    /// Brings what is searched in line with the state, as far as that is possible at once, and starts loading what is missing.
+    async fn reconcile(&mut self, at_hand: Option<Loaded>) -> Result<(), IndexError> {
+        if self.searches {
+            let state = self.state.clone();
+            self.views.retain(|view| state.space(view.space()).is_some());
+            if let Some(loaded) = at_hand
+                && self.is_wanted(&loaded)
+            {
+                self.install(loaded).await?;
+            }
+            self.loading.start(&state, &self.views);
+        }
+        if let Some(log) = &self.log {
+            self.checkpointer.start(log);
+        }
+        self.show();
+        Ok(())
+    }
+
+    /// Loads everything that is current, and waits for it.
+    async fn settle(&mut self) -> Result<(), IndexError> {
+        self.reconcile(None).await?;
+        while self.loading.is_under_way() {
+            let loaded = self.loading().await;
+            self.take_in(loaded).await;
+        }
+        match self.loading.last_failure() {
+            Some(error) if self.searches && self.views.is_empty() => Err(error),
+            _ => Ok(()),
         }
     }
 
-    /// The commits between what a generation covers and its publication: those at hand, or read again.
-    async fn since(
-        &self,
-        publication: &Publication,
-        published: Lsn,
-        at_hand: &[(Lsn, Commit)],
-    ) -> Result<Vec<(Lsn, Commit)>, IndexError> {
-        let first = publication.covers.next();
-        if first >= published {
-            return Ok(Vec::new());
-        }
-        match at_hand.first() {
-            Some((lsn, _)) if *lsn <= first => Ok(at_hand.iter().filter(|(lsn, _)| *lsn >= first).cloned().collect()),
-            _ => self.commits_after(publication.covers).await,
-        }
+    /// Whether a generation is to be searched: the current one, or a retained one where nothing of its space is searched.
+    fn is_wanted(&self, loaded: &Loaded) -> bool {
+        let id = loaded.generation.manifest.model.space;
+        let searched = self.views.iter().any(|view| view.space() == id);
+        self.state.space(id).is_some_and(|space| {
+            space.current().generation == loaded.id || (!searched && space.retained(&loaded.id).is_some())
+        })
     }
 
-    async fn commits_after(&self, lsn: Lsn) -> Result<Vec<(Lsn, Commit)>, IndexError> {
-        let payloads = self.log.read_after(lsn).await?;
-        let decode = |(lsn, payload)| match Commit::decode(payload) {
-            Ok(commit) => Ok((lsn, commit)),
-            Err(e) => Err(IndexError::Damaged { what: format!("commit {lsn} of the log"), why: e.to_string() }),
+    async fn install(&mut self, loaded: Loaded) -> Result<(), IndexError> {
+        let state = self.state.clone();
+        let view = blocking(move || {
+            let space = state.space(loaded.generation.manifest.model.space);
+            Ok(space.map(|space| HeldSpace::new(loaded, space, state.tombstones())))
+        });
+        if let Some(view) = view.await? {
+            tracing::info!(lsn = %self.state.lsn(), generation = %view.loaded().id, model = %view.generation().manifest.model, "searching");
+            self.views.retain(|other| other.space() != view.space());
+            self.views.push(view);
+        }
+        Ok(())
+    }
+
+    /// Shows the state as a snapshot, unless a space that was searched, and is held still, is missing for the moment.
+    fn show(&mut self) {
+        let place = |view: &HeldSpace| self.state.spaces().iter().position(|space| space.space() == view.space());
+        let is_missing =
+            |space: &HeldSpace| place(space).is_some() && !self.views.iter().any(|v| v.space() == space.space());
+        if self.current.load().spaces.iter().any(is_missing) {
+            return;
+        }
+        let mut spaces = self.views.clone();
+        spaces.sort_by_key(place);
+        let head = self.log.as_ref().map_or(Lsn(0), Log::head);
+        let snapshot = Snapshot {
+            lsn: self.state.lsn(),
+            spaces,
+            tombstone_count: self.state.tombstones().len(),
+            retained: self.retained.clone(),
         };
-        payloads.into_iter().map(decode).collect()
+        crate::figures::show(&snapshot, head, self.checkpointer.newest());
+        self.current.store(snapshot);
+    }
+
+    fn note_retained(&mut self) {
+        self.retained = self.state.spaces().iter().map(RetainedSpace::of).collect();
     }
 }
 
-/// The publications that later ones of the same batch supersede, so that their generations need not be loaded.
-fn passing(commits: &[(Lsn, Commit)]) -> HashSet<Lsn> {
-    let mut newer = HashSet::new();
-    let mut passing = HashSet::new();
-    for (lsn, commit) in commits.iter().rev() {
-        if let Commit::Publish(publication) = commit {
-            if newer.contains(&publication.model.space) || newer.len() >= SPACES_HELD {
-                passing.insert(*lsn);
-            }
-            newer.insert(publication.model.space);
-        }
+fn open_cache(settings: &config::Cache, index_name: &str) -> Result<Option<Cache>, IndexError> {
+    if settings.directory.is_empty() {
+        return Ok(None);
     }
-    passing
+    let directory = Path::new(&settings.directory).join(index_name);
+    let opened = Cache::open(&directory, settings.bytes_max);
+    opened.map(Some).map_err(|e| IndexError::Internal(format!("cache.directory `{}`: {e}", directory.display())))
+}
+
+fn decode(lsn: Lsn, payload: Bytes) -> Result<(Lsn, Commit, u64), IndexError> {
+    let bytes = payload.len() as u64;
+    match Commit::decode(payload) {
+        Ok(commit) => Ok((lsn, commit, bytes)),
+        Err(e) => Err(IndexError::Damaged { what: format!("commit {lsn} of the log"), why: e.to_string() }),
+    }
+}
+
+/// The name for writes, or the one for everything else.
+fn at(commit: &Commit, [writes, publication]: [&'static str; 2]) -> &'static str {
+    if matches!(commit, Commit::Writes(_)) { writes } else { publication }
+}
+
+fn away() -> IndexError {
+    IndexError::StoreAway
 }

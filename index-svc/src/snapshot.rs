@@ -1,6 +1,6 @@
 //! [`Snapshot`]: the index at one position of its log. Immutable; a query holds one from start to end.
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use pagoda_ann::Bitmap;
 use pagoda_commit_log::Lsn;
@@ -8,9 +8,11 @@ use pagoda_commit_log::Lsn;
 use crate::{
     delta::Delta,
     error::IndexError,
-    generation::{Generation, Loaded},
-    ids::{ItemId, SpaceId},
+    generation::{Generation, Loaded, Shard},
+    ids::{GenerationId, ItemId, SpaceId},
+    item::Item,
     record::Write,
+    state::{Published, SpaceState},
 };
 
 /// The index at one position of its log.
@@ -22,16 +24,41 @@ pub struct Snapshot {
     pub spaces: Vec<HeldSpace>,
     /// How many deleted ids are remembered.
     pub tombstone_count: usize,
+    /// The generations that are current or can be rolled back to, the most recently published space first; also of spaces that this
+    /// process does not search.
+    pub retained: Arc<[RetainedSpace]>,
 }
 
-/// One embedding space: its current generation and what was written since.
+/// The generations of one space that are current or can be rolled back to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetainedSpace {
+    /// The space.
+    pub space: SpaceId,
+    /// The values of an embedding, if a publication has said so.
+    pub embedding_dim: Option<usize>,
+    /// The current one first, then those that were current before, the latest first. Never empty.
+    pub generations: Vec<Published>,
+    /// The one that a rollback goes back to by default.
+    pub previous: Option<GenerationId>,
+}
+
+/// One embedding space as it is searched: a generation and what was written since, in the shards that this process serves.
+///
+/// A row of the generation lives unless its item was written in this space, or deleted, after the position that the generation
+/// covers, or is deleted now. The delta holds the items whose last write is an upsert after that position.
 #[derive(Clone, Debug)]
 pub struct HeldSpace {
     loaded: Loaded,
     published: Lsn,
-    /// Rows of the base that were neither deleted nor written anew.
-    living: Arc<Bitmap>,
+    shards: Vec<HeldShard>,
     delta: Delta,
+}
+
+/// A shard of the base, and which of its rows live.
+#[derive(Clone, Debug)]
+pub struct HeldShard {
+    shard: Arc<Shard>,
+    living: Arc<Bitmap>,
 }
 
 impl Snapshot {
@@ -43,14 +70,34 @@ impl Snapshot {
     }
 }
 
+impl RetainedSpace {
+    pub(crate) fn of(space: &SpaceState) -> Self {
+        Self {
+            space: space.space(),
+            embedding_dim: space.embedding_dim(),
+            generations: space.generations().to_vec(),
+            previous: space.previous().map(|previous| previous.generation.clone()),
+        }
+    }
+}
+
 impl HeldSpace {
-    /// A generation just published, without the items that are deleted.
-    pub(crate) fn new(loaded: Loaded, published: Lsn, tombstones: &HashSet<ItemId>) -> Self {
-        let generation = &loaded.generation;
-        let mut living = Bitmap::full(generation.items.len());
-        tombstones.iter().filter_map(|id| generation.row_of(id)).for_each(|row| living.remove(row));
-        let delta = Delta::empty(generation.manifest.embedding_dim);
-        Self { loaded, published, living: Arc::new(living), delta }
+    /// A generation under what was written since, as the fold has it. The fold must know every write after the position it covers.
+    pub(crate) fn new(loaded: Loaded, state: &SpaceState, tombstones: &HashMap<ItemId, Lsn>) -> Self {
+        let generation = loaded.generation.clone();
+        let covers = generation.manifest.covers_lsn;
+        let published = state.retained(&loaded.id).map_or_else(|| state.current().published, |known| known.published);
+        let shards = generation.shards.iter().map(HeldShard::new).collect();
+        let delta = Delta::empty(generation.manifest.embedding_dim, &generation.manifest.attributes);
+        let mut held = Self { loaded, published, shards, delta };
+        tombstones.keys().for_each(|id| held.mask(id));
+        for (id, write) in state.history().iter().filter(|(_, write)| write.lsn > covers) {
+            match &write.item {
+                Some(item) => held.upsert(item),
+                None => held.mask(id),
+            }
+        }
+        held
     }
 
     /// Lays a write over the generation; one of another space is none of ours, a delete is everybody's. Never fails, because the
@@ -58,7 +105,7 @@ impl HeldSpace {
     pub(crate) fn apply(&mut self, write: &Write) {
         match write {
             Write::Upsert { model, items } if model.space == self.space() => {
-                items.iter().for_each(|(id, embedding)| self.upsert(id, embedding));
+                items.iter().for_each(|item| self.upsert(item));
             }
             Write::Upsert { .. } => {}
             Write::Delete(ids) => {
@@ -70,17 +117,28 @@ impl HeldSpace {
         }
     }
 
+    /// These were deleted, at these positions, and came back in some space: where the delete is older than the catalog that the generation
+    /// was made of, that is what it holds again.
+    pub(crate) fn revive(&mut self, revived: &[(ItemId, Lsn)]) {
+        let covers = self.generation().manifest.covers_lsn;
+        for (id, _) in revived.iter().filter(|(id, deleted)| *deleted <= covers && !self.delta.contains(id)) {
+            if let Some((shard, row)) = self.loaded.generation.row_of(id) {
+                Arc::make_mut(&mut self.shards[shard].living).insert(row);
+            }
+        }
+    }
+
     /// The space.
     pub fn space(&self) -> SpaceId {
         self.generation().manifest.model.space
     }
 
-    /// The current generation.
+    /// The generation that is searched.
     pub fn generation(&self) -> &Generation {
         &self.loaded.generation
     }
 
-    /// The current generation and its manifest's digest.
+    /// The generation and its id.
     pub(crate) fn loaded(&self) -> &Loaded {
         &self.loaded
     }
@@ -95,30 +153,49 @@ impl HeldSpace {
         &self.delta
     }
 
+    /// The base, shard by shard.
+    pub fn shards(&self) -> &[HeldShard] {
+        &self.shards
+    }
+
     /// How many items of the base live.
     pub fn base_count(&self) -> usize {
-        self.living.count()
+        self.shards.iter().map(|held| held.living.count()).sum()
     }
 
-    /// The rows of the base that may be found.
-    pub fn allowed(&self, exclude: &[ItemId]) -> Cow<'_, Bitmap> {
-        let mut allowed = Cow::Borrowed(self.living.as_ref());
-        for row in exclude.iter().filter_map(|id| self.generation().row_of(id)) {
-            allowed.to_mut().remove(row);
+    fn upsert(&mut self, item: &Item) {
+        if !self.generation().serves(&item.id) {
+            return;
         }
-        allowed
-    }
-
-    fn upsert(&mut self, id: &ItemId, embedding: &[f32]) {
-        match self.delta.upsert(id, embedding) {
-            Ok(()) => self.mask(id),
-            Err(error) => tracing::warn!(%id, space = %self.space(), %error, "passed over an upsert in the log"),
+        match self.delta.upsert(item) {
+            Ok(()) => self.mask(&item.id),
+            Err(error) => {
+                tracing::warn!(id = %item.id, space = %self.space(), %error, "passed over an upsert in the log")
+            }
         }
     }
 
     fn mask(&mut self, id: &ItemId) {
-        if let Some(row) = self.generation().row_of(id).filter(|row| self.living.contains(*row)) {
-            Arc::make_mut(&mut self.living).remove(row);
+        if let Some((shard, row)) = self.loaded.generation.row_of(id)
+            && self.shards[shard].living.contains(row)
+        {
+            Arc::make_mut(&mut self.shards[shard].living).remove(row);
         }
+    }
+}
+
+impl HeldShard {
+    fn new(shard: &Arc<Shard>) -> Self {
+        Self { shard: shard.clone(), living: Arc::new(Bitmap::full(shard.items.len())) }
+    }
+
+    /// The shard.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// The rows that live.
+    pub fn living(&self) -> &Bitmap {
+        &self.living
     }
 }

@@ -1,28 +1,36 @@
 //! From the wire to the domain and back. Every field at fault is collected; past here no proto type is seen.
 
+mod attributes;
+mod search;
+
 use std::collections::HashSet;
 
-use pagoda_ann::{Kind, Matrix, Parameters};
+use pagoda_ann::{Kind, Matrix};
 use pagoda_commit_log::Lsn;
 use pagoda_proto::{feature::v1 as feature, index::v1 as proto};
 use pagoda_server::status::Violation;
 
 use crate::{
+    attributes::Declarations,
     build::Header,
     error::IndexError,
-    generation::{Manifest, Report},
+    generation::{GateFailure, Manifest, Report},
     ids::{GenerationId, ItemId, ModelVersion, SpaceId},
-    record::Write,
-    search::{Answer, Query},
-    snapshot::{HeldSpace, Snapshot},
+    item::Item,
+    record::{Expected, Write},
+    request_id::RequestId,
+    snapshot::{HeldSpace, RetainedSpace, Snapshot},
+    state::Published,
 };
+
+pub(crate) use self::search::{batch_search_request, batch_search_response, search_request, search_response};
 
 const DIM_LIMIT: usize = 4096;
 const BATCH_LIMIT: usize = 4096;
-const EXCLUDE_LIMIT: usize = 10_000;
 const SAMPLE_QUERIES_LIMIT: usize = 1000;
 const ITEM_COUNT_LIMIT: u64 = i32::MAX as u64;
 const NORM_TOLERANCE: f64 = 1e-3;
+const OPERATOR_BYTES_LIMIT: usize = 128;
 
 /// What is wrong with a request, all of it.
 #[derive(Default)]
@@ -53,25 +61,6 @@ impl Violations {
     }
 }
 
-pub(crate) fn search_request(request: proto::SearchRequest, k_limit: usize) -> Result<Query, IndexError> {
-    let mut wrong = Violations::default();
-    let space = wrong.take("space_id", request.space_id.parse::<SpaceId>());
-    let embedding = embedding(&mut wrong, "embedding", request.embedding, None);
-    let k = request.k as usize;
-    wrong.check((1..=k_limit).contains(&k), "k", || format!("expected 1 to {k_limit}, found {k}"));
-    let exclude = excluded(&mut wrong, &request.exclude_item_ids);
-    let parameters = parameters(request.parameters.unwrap_or_default());
-    let query = space.zip(embedding).map(|(space, embedding)| Query {
-        space,
-        embedding,
-        k,
-        exclude,
-        parameters,
-        exact: request.exact,
-    });
-    wrong.finish(query)
-}
-
 /// Where the snapshot holds the space, the dimension is checked with everything else; where it does not, whoever commits says so.
 pub(crate) fn upsert_request(request: proto::UpsertRequest, snapshot: &Snapshot) -> Result<Write, IndexError> {
     let mut wrong = Violations::default();
@@ -80,6 +69,9 @@ pub(crate) fn upsert_request(request: proto::UpsertRequest, snapshot: &Snapshot)
     let dim = held.map(|held| held.generation().manifest.embedding_dim);
     let items = items(&mut wrong, "items", request.items, dim);
     note_duplicates(&mut wrong, "items", "item_id", &items);
+    if let Some(held) = held {
+        attributes::check_declared(&mut wrong, "items", &items, &held.generation().manifest.attributes);
+    }
     wrong.finish(model.map(|model| Write::Upsert { model, items: items.into_iter().map(|(_, item)| item).collect() }))
 }
 
@@ -91,10 +83,51 @@ pub(crate) fn delete_request(request: proto::DeleteRequest) -> Result<Write, Ind
     wrong.finish(Some(Write::Delete(ids)))
 }
 
-pub(crate) fn publish_request(request: &proto::PublishGenerationRequest) -> Result<GenerationId, IndexError> {
+/// The generation, what has to be current, and the operator who forces it.
+pub(crate) fn publish_request(
+    request: proto::PublishGenerationRequest,
+) -> Result<(GenerationId, Expected, Option<String>), IndexError> {
     let mut wrong = Violations::default();
     let id = wrong.take("generation_id", request.generation_id.parse());
+    let expected = expected(&mut wrong, request.expected_generation_id);
+    let operator = request.forced_by;
+    wrong.check(operator.len() <= OPERATOR_BYTES_LIMIT && !operator.chars().any(char::is_control), "forced_by", || {
+        format!("expected at most {OPERATOR_BYTES_LIMIT} bytes without control characters")
+    });
+    let forced_by = (!operator.is_empty()).then_some(operator);
+    wrong.finish(id.zip(expected).map(|(id, expected)| (id, expected, forced_by)))
+}
+
+/// The space, the generation to go back to (none: the previous one), and what has to be current.
+pub(crate) fn rollback_request(
+    request: proto::RollbackGenerationRequest,
+) -> Result<(SpaceId, Option<GenerationId>, Expected), IndexError> {
+    let mut wrong = Violations::default();
+    let space = wrong.take("space_id", request.space_id.parse());
+    let target = match request.generation_id.as_str() {
+        "" => Some(None),
+        id => wrong.take("generation_id", id.parse()).map(Some),
+    };
+    let expected = expected(&mut wrong, request.expected_generation_id);
+    let all = space.zip(target).zip(expected);
+    wrong.finish(all.map(|((space, target), expected)| (space, target, expected)))
+}
+
+pub(crate) fn request_id(request_id: &str) -> Result<Option<RequestId>, IndexError> {
+    let mut wrong = Violations::default();
+    let id = match request_id {
+        "" => Some(None),
+        id => wrong.take("request_id", id.parse()).map(Some),
+    };
     wrong.finish(id)
+}
+
+fn expected(wrong: &mut Violations, expected: Option<String>) -> Option<Expected> {
+    match expected.as_deref() {
+        None => Some(Expected::Any),
+        Some("") => Some(Expected::Nothing),
+        Some(id) => wrong.take("expected_generation_id", id.parse()).map(Expected::Generation),
+    }
 }
 
 /// `lsn` is the position visible now: nothing beyond it can have been covered.
@@ -115,6 +148,7 @@ pub(crate) fn header(header: proto::GenerationHeader, lsn: Lsn, values_max: u64)
     let sample_queries = sample_queries(&mut wrong, header.sample_queries, dim_holds.then_some(dim));
     let spec = header.spec.unwrap_or_default();
     let kind = kind_wanted(&mut wrong, &spec);
+    let attributes = attributes::declarations(&mut wrong, "header.attributes", header.attributes);
     let header = model.zip(sample_queries).map(|(model, sample_queries)| Header {
         model,
         embedding_dim: dim,
@@ -124,13 +158,15 @@ pub(crate) fn header(header: proto::GenerationHeader, lsn: Lsn, values_max: u64)
         kind,
         nlist: spec.nlist as usize,
         hnsw_m: spec.hnsw_m as usize,
+        attributes,
     });
     wrong.finish(header)
 }
 
-pub(crate) fn batch(batch: proto::ItemBatch, dim: usize) -> Result<Vec<(ItemId, Vec<f32>)>, IndexError> {
+pub(crate) fn batch(batch: proto::ItemBatch, header: &Header) -> Result<Vec<Item>, IndexError> {
     let mut wrong = Violations::default();
-    let items = items(&mut wrong, "batch.items", batch.items, Some(dim));
+    let items = items(&mut wrong, "batch.items", batch.items, Some(header.embedding_dim));
+    attributes::check_declared(&mut wrong, "batch.items", &items, &header.attributes);
     wrong.finish(Some(items.into_iter().map(|(_, item)| item).collect()))
 }
 
@@ -140,28 +176,21 @@ pub(crate) fn out_of_order(expected: &str, found: &str) -> IndexError {
 }
 
 /// Checks embeddings against the dimension of their space, which only the index knows.
-pub(crate) fn check_dimensions(items: &[(ItemId, Vec<f32>)], dim: usize) -> Result<(), IndexError> {
+pub(crate) fn check_dimensions(items: &[Item], dim: usize) -> Result<(), IndexError> {
     let mut wrong = Violations::default();
-    for (n, (_, embedding)) in items.iter().enumerate() {
-        check_dimension(&mut wrong, &format!("items[{n}].embedding"), embedding.len(), dim);
+    for (n, item) in items.iter().enumerate() {
+        check_dimension(&mut wrong, &format!("items[{n}].embedding"), item.embedding.len(), dim);
     }
     wrong.finish(Some(()))
 }
 
-pub(crate) fn search_response(answer: &Answer, held: &HeldSpace) -> proto::SearchResponse {
-    let item = |found: &crate::search::Found| proto::ScoredItem {
-        item_id: found.id.to_string(),
-        score: found.score,
-        from_delta: found.from_delta,
-    };
-    let manifest = &held.generation().manifest;
-    proto::SearchResponse {
-        items: answer.items.iter().map(item).collect(),
-        exhausted: answer.exhausted,
-        generation_id: held.loaded().id.to_string(),
-        lsn: answer.snapshot.lsn.0,
-        model_version: Some(model_to_wire(manifest.model)),
+/// Checks attributes against those declared in their space, which only the index knows.
+pub(crate) fn check_declared(items: &[Item], declared: &Declarations) -> Result<(), IndexError> {
+    let mut wrong = Violations::default();
+    for (n, item) in items.iter().enumerate() {
+        attributes::check_item(&mut wrong, &format!("items[{n}]"), item, declared);
     }
+    wrong.finish(Some(()))
 }
 
 pub(crate) fn build_response(id: &GenerationId, manifest: &Manifest) -> proto::BuildGenerationResponse {
@@ -172,35 +201,73 @@ pub(crate) fn status_response(index_name: &str, snapshot: &Snapshot) -> proto::G
     proto::GetIndexStatusResponse {
         index_name: index_name.to_owned(),
         lsn: snapshot.lsn.0,
-        spaces: snapshot.spaces.iter().map(space_to_wire).collect(),
+        spaces: snapshot.spaces.iter().map(|held| space_to_wire(held, snapshot)).collect(),
         tombstone_count: snapshot.tombstone_count as u64,
     }
 }
 
-fn space_to_wire(held: &HeldSpace) -> proto::SpaceStatus {
+pub(crate) fn list_response(snapshot: &Snapshot) -> proto::ListGenerationsResponse {
+    let of_space = |space: &RetainedSpace| {
+        let generations = space.generations.iter().enumerate();
+        generations.map(|(n, published)| generation_to_wire(published, n == 0, snapshot)).collect::<Vec<_>>()
+    };
+    proto::ListGenerationsResponse { generations: snapshot.retained.iter().flat_map(of_space).collect() }
+}
+
+fn generation_to_wire(published: &Published, is_current: bool, snapshot: &Snapshot) -> proto::GenerationStatus {
+    let served = snapshot.spaces.iter().any(|held| held.loaded().id == published.generation);
+    proto::GenerationStatus {
+        generation_id: published.generation.to_string(),
+        model_version: Some(model_to_wire(published.model)),
+        covers_lsn: published.covers.0,
+        published_lsn: published.published.0,
+        current_since_lsn: published.current_since.0,
+        is_current,
+        is_served: served,
+        forced_by: published.forced_by.clone().unwrap_or_default(),
+        compacted_from: published.compacted_from.last().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn space_to_wire(held: &HeldSpace, snapshot: &Snapshot) -> proto::SpaceStatus {
+    let retained = snapshot.retained.iter().flat_map(|space| &space.generations);
+    let published = retained.filter(|published| published.generation == held.loaded().id).map(|p| p.published).next();
     let manifest = &held.generation().manifest;
     proto::SpaceStatus {
         model_version: Some(model_to_wire(manifest.model)),
         generation_id: held.loaded().id.to_string(),
-        published_lsn: held.published().0,
+        published_lsn: published.unwrap_or(held.published()).0,
         base_count: held.base_count() as u64,
         delta_count: held.delta().len() as u64,
         report: Some(report_to_wire(manifest)),
         embedding_dim: manifest.embedding_dim as u32,
+        attributes: attributes::declarations_to_wire(&manifest.attributes),
     }
 }
 
 fn report_to_wire(manifest: &Manifest) -> proto::GenerationReport {
-    let Report { item_count, recall_at_100, query_count, measured_with_users, parameters, build_s } = manifest.report;
+    let report = &manifest.report;
     proto::GenerationReport {
-        item_count: item_count as u64,
+        item_count: report.item_count as u64,
         kind: kind_to_wire(manifest.spec.kind).into(),
-        ann_recall_at_100: recall_at_100,
-        query_count: query_count as u32,
-        measured_with_users,
-        parameters: Some(proto::SearchParameters { nprobe: parameters.nprobe, ef_search: parameters.ef_search }),
-        build_s,
+        ann_recall_at_100: report.recall_at_100,
+        query_count: report.query_count as u32,
+        measured_with_users: report.measured_with_users,
+        parameters: Some(parameters_to_wire(report)),
+        build_s: report.build_s,
+        ann_recall_at_500: report.recall_at_500,
+        mean_cosine: report.mean_cosine,
+        failed_gates: manifest.failed_gates.iter().map(failure_to_wire).collect(),
     }
+}
+
+fn parameters_to_wire(report: &Report) -> proto::SearchParameters {
+    proto::SearchParameters { nprobe: report.parameters.nprobe, ef_search: report.parameters.ef_search }
+}
+
+fn failure_to_wire(failure: &GateFailure) -> proto::GateFailure {
+    let GateFailure { gate, expected, found } = failure.clone();
+    proto::GateFailure { gate, expected, found }
 }
 
 fn kind_to_wire(kind: Kind) -> proto::IndexKind {
@@ -209,6 +276,7 @@ fn kind_to_wire(kind: Kind) -> proto::IndexKind {
         Kind::IvfFlat => proto::IndexKind::IvfFlat,
         Kind::IvfSq8 => proto::IndexKind::IvfSq8,
         Kind::Hnsw => proto::IndexKind::Hnsw,
+        Kind::IvfPqFsRefine => proto::IndexKind::IvfPqFsRefine,
     }
 }
 
@@ -219,6 +287,7 @@ fn kind_wanted(wrong: &mut Violations, spec: &proto::IndexSpec) -> Option<Kind> 
         Ok(proto::IndexKind::IvfFlat) => Some(Kind::IvfFlat),
         Ok(proto::IndexKind::IvfSq8) => Some(Kind::IvfSq8),
         Ok(proto::IndexKind::Hnsw) => Some(Kind::Hnsw),
+        Ok(proto::IndexKind::IvfPqFsRefine) => Some(Kind::IvfPqFsRefine),
         Err(_) => {
             wrong.add("header.spec.kind", format!("expected a kind of index, found {}", spec.kind));
             None
@@ -239,41 +308,27 @@ fn model(wrong: &mut Violations, path: &str, model: Option<feature::ModelVersion
     space.map(|space| ModelVersion { space, revision: model.revision })
 }
 
-fn parameters(parameters: proto::SearchParameters) -> Parameters {
-    Parameters { nprobe: parameters.nprobe, ef_search: parameters.ef_search }
-}
-
-fn excluded(wrong: &mut Violations, ids: &[String]) -> Vec<ItemId> {
-    let found = ids.len();
-    wrong.check(found <= EXCLUDE_LIMIT, "exclude_item_ids", || {
-        format!("expected at most {EXCLUDE_LIMIT} ids, found {found}")
-    });
-    let ids = numbered(ids).take(EXCLUDE_LIMIT);
-    let ids: HashSet<ItemId> =
-        ids.filter_map(|(n, id)| wrong.take(format!("exclude_item_ids[{n}]"), ItemId::new(id))).collect();
-    ids.into_iter().collect()
-}
-
 /// The good items, each with its number in the request.
 fn items(
     wrong: &mut Violations,
     path: &str,
     items: Vec<proto::ItemEmbedding>,
     dim: Option<usize>,
-) -> Vec<(usize, (ItemId, Vec<f32>))> {
+) -> Vec<(usize, Item)> {
     check_batch(wrong, path, items.len());
     let mut good = Vec::with_capacity(items.len());
     for (n, item) in items.into_iter().enumerate().take(BATCH_LIMIT) {
         let id = wrong.take(format!("{path}[{n}].item_id"), ItemId::new(&item.item_id));
         let embedding = embedding(wrong, &format!("{path}[{n}].embedding"), item.embedding, dim);
-        good.extend(id.zip(embedding).map(|item| (n, item)));
+        let attributes = attributes::of_item(wrong, &format!("{path}[{n}].attributes"), item.attributes);
+        good.extend(id.zip(embedding).map(|(id, embedding)| (n, Item { id, embedding, attributes })));
     }
     good
 }
 
-fn note_duplicates(wrong: &mut Violations, path: &str, field: &str, items: &[(usize, (ItemId, Vec<f32>))]) {
+fn note_duplicates(wrong: &mut Violations, path: &str, field: &str, items: &[(usize, Item)]) {
     let mut seen = HashSet::new();
-    for (n, (id, _)) in items {
+    for (n, Item { id, .. }) in items {
         wrong.check(seen.insert(id), &format!("{path}[{n}].{field}"), || format!("`{id}` was given before"));
     }
 }
@@ -335,10 +390,10 @@ fn numbered(ids: &[String]) -> impl Iterator<Item = (usize, &str)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn paths<T>(result: Result<T, IndexError>) -> Vec<String> {
+    pub(super) fn paths<T>(result: Result<T, IndexError>) -> Vec<String> {
         match result {
             Err(IndexError::Invalid(violations)) => violations.into_iter().map(|v| v.path).collect(),
             Err(other) => panic!("{other}"),
@@ -351,21 +406,14 @@ mod tests {
     }
 
     fn item(id: &str, values: &[f32]) -> proto::ItemEmbedding {
-        proto::ItemEmbedding { item_id: id.into(), embedding: vector(values) }
+        proto::ItemEmbedding { item_id: id.into(), embedding: vector(values), ..Default::default() }
     }
 
-    #[test]
-    fn a_search_names_every_field_at_fault() {
-        let request = proto::SearchRequest {
-            space_id: "nonsense".into(),
-            embedding: vector(&[0.0, f32::NAN, f32::INFINITY]),
-            k: 0,
-            exclude_item_ids: vec!["ok".into(), "a\0b".into()],
-            ..Default::default()
-        };
-        let expected = ["space_id", "embedding.values[1]", "embedding.values[2]", "k", "exclude_item_ids[1]"];
-        assert_eq!(paths(search_request(request, 1000)), expected);
-        assert_eq!(paths(search_request(proto::SearchRequest { k: 1001, ..Default::default() }, 1000)).len(), 3);
+    /// A header of embeddings of two values.
+    fn two_values() -> Header {
+        let model_version = Some(feature::ModelVersion { space_id: "00000000000000aa".into(), revision: 0 });
+        let good = proto::GenerationHeader { model_version, embedding_dim: 2, item_count: 1, ..Default::default() };
+        header(good, Lsn(0), 1000).unwrap()
     }
 
     #[test]
@@ -378,7 +426,7 @@ mod tests {
             item("c", &[]),
             item("d", &[0.0, f32::NAN]),
         ];
-        let request = proto::UpsertRequest { model_version: None, items };
+        let request = proto::UpsertRequest { model_version: None, items, request_id: String::new() };
         let expected = [
             "model_version",
             "items[1].item_id",
@@ -394,9 +442,9 @@ mod tests {
     fn empty_and_oversized_batches_are_refused() {
         assert_eq!(paths(delete_request(proto::DeleteRequest::default())), ["item_ids"]);
         let item_ids = vec!["x".to_owned(); BATCH_LIMIT + 1];
-        assert_eq!(paths(delete_request(proto::DeleteRequest { item_ids })), ["item_ids"]);
+        assert_eq!(paths(delete_request(proto::DeleteRequest { item_ids, ..Default::default() })), ["item_ids"]);
         assert_eq!(
-            paths(batch(proto::ItemBatch { items: vec![item("a", &[1.0])] }, 2)),
+            paths(batch(proto::ItemBatch { items: vec![item("a", &[1.0])] }, &two_values())),
             ["batch.items[0].embedding.values"]
         );
     }
@@ -424,7 +472,15 @@ mod tests {
 
     #[test]
     fn ids_that_cannot_be_ours_are_refused() {
-        let request = proto::PublishGenerationRequest { generation_id: "../../x".into() };
-        assert_eq!(paths(publish_request(&request)), ["generation_id"]);
+        let request = proto::PublishGenerationRequest {
+            generation_id: "../../x".into(),
+            expected_generation_id: Some("/".into()),
+            forced_by: "a\nb".into(),
+        };
+        assert_eq!(paths(publish_request(request)), ["generation_id", "expected_generation_id", "forced_by"]);
+        let request =
+            proto::RollbackGenerationRequest { space_id: "x".into(), generation_id: ".".into(), ..Default::default() };
+        assert_eq!(paths(rollback_request(request)), ["space_id", "generation_id"]);
+        assert_eq!(paths(request_id(&"x".repeat(65))), ["request_id"]);
     }
 }

@@ -109,8 +109,9 @@ fn gone<'a>(ids: impl Iterator<Item = &'a str>, current: &[Entity]) -> Vec<Strin
     gone
 }
 
-/// How a catalog's item side differs from the model's; `None`: not at all.
+/// How a catalog's item side differs from the model's; `None`: not at all. What is filterable may differ.
 pub fn schema_difference(catalog: &EntitySchema, model: &EntitySchema) -> Option<String> {
+    let (catalog, model) = (&catalog.of_towers(), &model.of_towers());
     if catalog == model {
         return None;
     }
@@ -158,8 +159,7 @@ mod tests {
     }
 
     fn schema(features: &[(&str, FeatureKind)]) -> EntitySchema {
-        let features =
-            features.iter().map(|(name, kind)| Feature { name: (*name).into(), kind: kind.clone() }).collect();
+        let features = features.iter().map(|(name, kind)| Feature::new(*name, kind.clone())).collect();
         EntitySchema { id: "id".into(), title: None, features }
     }
 
@@ -212,11 +212,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_filterable_may_differ() {
+        let model = schema(&[("a", FeatureKind::Categorical)]);
+        let mut catalog = model.clone();
+        catalog.features[0].filterable = true;
+        assert_eq!(schema_difference(&catalog, &model), None);
+    }
+
+    #[test]
     fn what_a_model_would_refuse_is_refused_and_counted_with_bad_rows() {
         let long = "x".repeat(TEXT_BYTES_LIMIT + 1);
         let rows = format!("id,image,title\na,0.5|1,short\nb,0.5|inf,short\nc,1|0,{long}\nd,1|0,\n");
         let mut schema = dense();
-        schema.features.push(Feature { name: "title".into(), kind: FeatureKind::Text { buckets: 8 } });
+        schema.features.push(Feature::new("title", FeatureKind::Text { buckets: 8 }));
         let catalog = Catalog::read("items.csv", rows.into(), &schema).unwrap();
         let ids: Vec<_> = catalog.items.iter().map(|item| item.id.as_str()).collect();
         assert_eq!((ids, catalog.refused.count), (vec!["a", "d"], 2));

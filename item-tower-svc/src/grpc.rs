@@ -5,7 +5,7 @@ use pagoda_model::Entity;
 use pagoda_proto::item::v1::{self as proto, item_tower_service_server::ItemTowerService as Rpcs};
 use tonic::{Request, Response, Status};
 
-use crate::{app::App, error::ItemTowerError, index_client::EmbeddedItem, wire};
+use crate::{app::App, attributes::Declared, error::ItemTowerError, index_client::EmbeddedItem, wire};
 
 /// Serves `pagoda.item.v1.ItemTowerService`.
 #[derive(Clone, Debug)]
@@ -19,12 +19,13 @@ impl ItemTowerService {
     }
 
     async fn upsert(&self, request: proto::UpsertItemsRequest) -> Result<proto::UpsertItemsResponse, ItemTowerError> {
-        let current = self.app.index.status().await?.models.into_iter().next();
+        let status = self.app.index.status().await?;
+        let current = status.models.first().copied();
         let version =
             current.ok_or_else(|| ItemTowerError::FullRefreshNeeded("the index has no generation yet".into()))?;
         let model = self.app.models.of_version(version).await?;
         let items = wire::distinct_items(request.items, &model.schema().item)?;
-        let embedded = self.embed(Some(version), items).await?;
+        let embedded = self.embed(Some(version), items, &status.declared_in(version.space)).await?;
         let lsn = self.app.index.upsert(version, embedded).await?;
         Ok(proto::UpsertItemsResponse { lsn: lsn.0, model_version: Some(wire::model_version(version)) })
     }
@@ -33,11 +34,12 @@ impl ItemTowerService {
         &self,
         version: Option<pagoda_model::ModelVersion>,
         items: Vec<Entity>,
+        declared: &Declared,
     ) -> Result<Vec<EmbeddedItem>, ItemTowerError> {
-        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+        let known: Vec<_> = items.iter().map(|item| (item.id.clone(), declared.of(item))).collect();
         let embedded = self.app.tower.embed(version, items).await?;
-        let items = ids.into_iter().zip(embedded.embeddings);
-        Ok(items.map(|(id, embedding)| EmbeddedItem { id, embedding }).collect())
+        let items = known.into_iter().zip(embedded.embeddings);
+        Ok(items.map(|((id, attributes), embedding)| EmbeddedItem { id, embedding, attributes }).collect())
     }
 }
 
@@ -51,7 +53,7 @@ impl Rpcs for ItemTowerService {
     ) -> Result<Response<proto::EmbedItemsResponse>, Status> {
         let model = self.app.models.newest_loaded()?;
         let items = wire::items(request.into_inner().items, &model.schema().item)?;
-        let embedded = self.embed(Some(model.version()), items).await?;
+        let embedded = self.embed(Some(model.version()), items, &Declared::default()).await?;
         Ok(Response::new(proto::EmbedItemsResponse {
             embeddings: embedded.into_iter().map(|item| wire::embedding(item.embedding)).collect(),
             model_version: Some(wire::model_version(model.version())),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryFutureExt, future::try_join};
 use pagoda_commit_log::Lsn;
-use pagoda_model::{Embedding, ModelVersion};
+use pagoda_model::{Embedding, ModelVersion, SpaceId};
 use pagoda_proto::index::v1::{
     self as proto, build_generation_request::Message, index_service_client::IndexServiceClient,
 };
@@ -16,7 +16,11 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{error::ItemTowerError, wire};
+use crate::{
+    attributes::{Attribute, Declared},
+    error::ItemTowerError,
+    wire,
+};
 
 /// The most items of one upsert by this service.
 pub const UPSERT_ITEMS_MAX: usize = 1024;
@@ -35,13 +39,15 @@ const MESSAGE_VALUES_MAX: usize = 2 << 20;
 /// The contract's limit on sample queries.
 const SAMPLE_QUERIES_MAX: usize = 1000;
 
-/// An item's id and its embedding.
+/// An item's id, its embedding and its attributes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EmbeddedItem {
     /// The id.
     pub id: String,
     /// The embedding.
     pub embedding: Embedding,
+    /// The attributes, those that the generation declares.
+    pub attributes: Vec<(String, Attribute)>,
 }
 
 /// What the index holds.
@@ -51,6 +57,24 @@ pub struct IndexStatus {
     pub lsn: Lsn,
     /// The model of each generation held, the most recently published first.
     pub models: Vec<ModelVersion>,
+    /// The ids of these generations, in the same order.
+    pub generation_ids: Vec<String>,
+    /// The attributes that each of these generations declares, in the same order.
+    pub declared: Vec<Declared>,
+}
+
+impl IndexStatus {
+    /// The current generation of a space; empty when the space is not held.
+    pub fn generation_of(&self, space: SpaceId) -> &str {
+        let held = self.models.iter().zip(&self.generation_ids).find(|(model, _)| model.space == space);
+        held.map_or("", |(_, id)| id)
+    }
+
+    /// The attributes that the generation of a space declares; none, where there is none.
+    pub fn declared_in(&self, space: SpaceId) -> Declared {
+        let held = self.models.iter().zip(&self.declared).find(|(model, _)| model.space == space);
+        held.map(|(_, declared)| declared.clone()).unwrap_or_default()
+    }
 }
 
 /// What a build needs to know beforehand.
@@ -66,6 +90,8 @@ pub struct BuildHeader {
     pub covers: Lsn,
     /// Embeddings of real users; those beyond what one message carries are left out.
     pub sample_queries: Vec<Embedding>,
+    /// The attributes that the items may have.
+    pub declared: Declared,
 }
 
 /// A client of index-svc. Cheap to clone; clones share one connection, made when it is first needed and made again when it breaks.
@@ -97,8 +123,11 @@ impl IndexClient {
     pub async fn status(&self) -> Result<IndexStatus, ItemTowerError> {
         let request = within(CALL_TIMEOUT, proto::GetIndexStatusRequest {});
         let status = answer(CALL_TIMEOUT, self.rpcs.clone().get_index_status(request)).await?;
+        let declared = status.spaces.iter().map(|space| wire::declared_by_peer(&space.attributes)).collect();
+        let generation_ids = status.spaces.iter().map(|space| space.generation_id.clone()).collect();
         let models = status.spaces.into_iter().map(|space| wire::model_version_of_peer(space.model_version));
-        Ok(IndexStatus { lsn: Lsn(status.lsn), models: models.collect::<Result<_, _>>()? })
+        let models = models.collect::<Result<_, _>>()?;
+        Ok(IndexStatus { lsn: Lsn(status.lsn), models, generation_ids, declared })
     }
 
     /// Streams batches into a new generation and returns its id. An error among the batches ends the build.
@@ -116,9 +145,14 @@ impl IndexClient {
         Ok(built.generation_id)
     }
 
-    /// Makes a generation current; its items are searchable when this returns.
-    pub async fn publish(&self, generation_id: &str) -> Result<Lsn, ItemTowerError> {
-        let request = proto::PublishGenerationRequest { generation_id: generation_id.to_owned() };
+    /// Makes a generation current, provided that the expected one of its space is so still (empty: that the space is not held); its items are searchable
+    /// when this returns. The index's refusals, by a gate or because another refresh was faster, are handed on as they are.
+    pub async fn publish(&self, generation_id: &str, expected: &str) -> Result<Lsn, ItemTowerError> {
+        let request = proto::PublishGenerationRequest {
+            generation_id: generation_id.to_owned(),
+            expected_generation_id: Some(expected.to_owned()),
+            forced_by: String::new(),
+        };
         let mut rpcs = self.rpcs.clone();
         let call = rpcs.publish_generation(within(self.long_timeout, request));
         Ok(Lsn(answer(self.long_timeout, call).await?.lsn))
@@ -127,14 +161,15 @@ impl IndexClient {
     /// Writes at most [`UPSERT_ITEMS_MAX`] items.
     pub async fn upsert(&self, model: ModelVersion, items: Vec<EmbeddedItem>) -> Result<Lsn, ItemTowerError> {
         let items = items.into_iter().map(wire::item_embedding).collect();
-        let request = proto::UpsertRequest { model_version: Some(wire::model_version(model)), items };
+        let model_version = Some(wire::model_version(model));
+        let request = proto::UpsertRequest { model_version, items, ..Default::default() };
         let call = answer(CALL_TIMEOUT, self.rpcs.clone().upsert(within(CALL_TIMEOUT, request))).await?;
         Ok(Lsn(call.lsn))
     }
 
     /// Deletes at most [`DELETE_IDS_MAX`] items.
     pub async fn delete(&self, item_ids: Vec<String>) -> Result<Lsn, ItemTowerError> {
-        let request = within(CALL_TIMEOUT, proto::DeleteRequest { item_ids });
+        let request = within(CALL_TIMEOUT, proto::DeleteRequest { item_ids, ..Default::default() });
         Ok(Lsn(answer(CALL_TIMEOUT, self.rpcs.clone().delete(request)).await?.lsn))
     }
 }
@@ -169,6 +204,7 @@ fn header_message(header: BuildHeader) -> proto::GenerationHeader {
         covers_lsn: header.covers.0,
         sample_queries: header.sample_queries.into_iter().take(queries_max).map(wire::embedding).collect(),
         spec: None,
+        attributes: wire::declarations(header.declared),
     }
 }
 

@@ -4,6 +4,7 @@
 //! operation, which runs as an rpc and as a [`job`] alike. Knows nothing of Faiss, and of the index only its contract.
 
 pub mod app;
+pub mod attributes;
 pub mod catalog;
 pub mod config;
 pub mod error;

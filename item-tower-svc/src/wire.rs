@@ -11,6 +11,7 @@ use pagoda_proto::{
 use pagoda_server::status::Violation;
 
 use crate::{
+    attributes::{Attribute, AttributeKind, Declared},
     error::ItemTowerError,
     index_client::EmbeddedItem,
     refresh::{Mode, Refresh, State, Wish},
@@ -85,7 +86,46 @@ pub(crate) fn embedding(embedding: Embedding) -> feature::Embedding {
 
 /// An item's embedding as the contract has it.
 pub(crate) fn item_embedding(item: EmbeddedItem) -> index::ItemEmbedding {
-    index::ItemEmbedding { item_id: item.id, embedding: Some(embedding(item.embedding)) }
+    index::ItemEmbedding {
+        item_id: item.id,
+        embedding: Some(embedding(item.embedding)),
+        attributes: item.attributes.into_iter().map(attribute).collect(),
+    }
+}
+
+fn attribute((name, value): (String, Attribute)) -> index::Attribute {
+    let value = match value {
+        Attribute::Texts(texts) => index::attribute::Value::Texts(index::TextList { texts }),
+        Attribute::Number(number) => index::attribute::Value::Number(number),
+    };
+    index::Attribute { name, value: Some(value) }
+}
+
+/// Declarations of attributes as the contract has them.
+pub(crate) fn declarations(declared: Declared) -> Vec<index::AttributeDeclaration> {
+    let declaration = |(name, kind)| {
+        let kind = match kind {
+            AttributeKind::Text => index::AttributeKind::Text,
+            AttributeKind::Integer => index::AttributeKind::Integer,
+            AttributeKind::Number => index::AttributeKind::Number,
+        };
+        index::AttributeDeclaration { name, kind: kind.into() }
+    };
+    declared.0.into_iter().map(declaration).collect()
+}
+
+/// Declarations as index-svc states them; one of a kind that a newer index knows is as good as absent.
+pub(crate) fn declared_by_peer(declarations: &[index::AttributeDeclaration]) -> Declared {
+    let declared = declarations.iter().filter_map(|declaration| {
+        let kind = match declaration.kind() {
+            index::AttributeKind::Text => AttributeKind::Text,
+            index::AttributeKind::Integer => AttributeKind::Integer,
+            index::AttributeKind::Number => AttributeKind::Number,
+            index::AttributeKind::Unspecified => return None,
+        };
+        Some((declaration.name.clone(), kind))
+    });
+    Declared(declared.collect())
 }
 
 /// A model version as the contract has it.
@@ -179,7 +219,7 @@ mod tests {
     use super::*;
 
     fn schema() -> EntitySchema {
-        let feature = |name: &str, kind| Feature { name: name.into(), kind };
+        let feature = |name: &str, kind| Feature::new(name, kind);
         let features = vec![
             feature("price", FeatureKind::Numeric { scale: NumericScale::Log }),
             feature("tags", FeatureKind::CategoricalList),

@@ -36,6 +36,10 @@ pub struct EntitySchema {
 pub struct Feature {
     /// Its name, which is also its column in the table.
     pub name: String,
+    /// Whether searches may filter and group by it: for items' categories, lists of categories and numbers. Says nothing to the towers, so that it
+    /// may differ between a catalog and the model.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub filterable: bool,
     /// What it is.
     #[serde(flatten)]
     pub kind: FeatureKind,
@@ -187,12 +191,42 @@ impl Schema {
         if faults.is_empty() { Ok(()) } else { Err(InvalidSchema(faults)) }
     }
 
+    /// The schema as the towers see it: what is filterable is the index's business.
+    pub fn of_towers(&self) -> Self {
+        Self { user: self.user.of_towers(), item: self.item.of_towers(), ..self.clone() }
+    }
+
     /// The user's history, if the schema declares one: its name and maximum length.
     pub fn history(&self) -> Option<(&str, usize)> {
         self.user.features.iter().find_map(|f| match f.kind {
             FeatureKind::Sequence { max_length } => Some((f.name.as_str(), max_length)),
             _ => None,
         })
+    }
+}
+
+impl EntitySchema {
+    /// The side as its tower sees it.
+    pub fn of_towers(&self) -> Self {
+        let mut seen = self.clone();
+        seen.features.iter_mut().for_each(|feature| feature.filterable = false);
+        seen
+    }
+}
+
+impl Feature {
+    /// A feature that is not filterable.
+    pub fn new(name: impl Into<String>, kind: FeatureKind) -> Self {
+        Self { name: name.into(), filterable: false, kind }
+    }
+
+    /// The same, filterable.
+    pub fn filterable(self) -> Self {
+        Self { filterable: true, ..self }
+    }
+
+    fn may_be_filterable(&self) -> bool {
+        matches!(self.kind, FeatureKind::Categorical | FeatureKind::CategoricalList | FeatureKind::Numeric { .. })
     }
 }
 
@@ -212,6 +246,11 @@ fn validate_side(side: &str, entity: &EntitySchema, faults: &mut Vec<String>) {
         }
         if !names.insert(&feature.name) {
             faults.push(format!("{key}: the name is used twice"));
+        }
+        if feature.filterable && !(side == "item" && feature.may_be_filterable()) {
+            faults.push(format!(
+                "{key}: only an item's categorical, categorical_list and numeric features are filterable"
+            ));
         }
         let (what, value, limit) = match feature.kind {
             FeatureKind::Sequence { max_length } => {
@@ -264,6 +303,19 @@ buy = 3
         let schema = Schema::from_toml(GOOD).unwrap();
         assert_eq!(schema.history(), Some(("history", 20)));
         assert_eq!(Schema::from_toml(&schema.to_toml()).unwrap(), schema);
+    }
+
+    #[test]
+    fn what_is_filterable_is_read_and_written_and_not_seen_by_the_towers() {
+        let text = GOOD.replace("kind = \"numeric\"", "kind = \"numeric\"\nfilterable = true");
+        let schema = Schema::from_toml(&text).unwrap();
+        assert!(schema.item.features[1].filterable);
+        assert_eq!(Schema::from_toml(&schema.to_toml()).unwrap(), schema);
+        assert_eq!(schema.of_towers().to_toml(), Schema::from_toml(GOOD).unwrap().to_toml());
+        for wrong in ["kind = \"id\"", "kind = \"sequence\""] {
+            let text = GOOD.replace(wrong, &format!("{wrong}\nfilterable = true"));
+            assert!(Schema::from_toml(&text).unwrap_err().to_string().contains("filterable"), "{wrong}");
+        }
     }
 
     #[test]

@@ -301,6 +301,13 @@ pub(crate) struct RecallArgs {
     /// An item that must not be recalled; may be repeated
     #[arg(long = "exclude", value_name = "ITEM")]
     pub(crate) exclude: Vec<String>,
+    /// Which items may be recalled: ATTRIBUTE=VALUES or ATTRIBUTE!=VALUES, comma-separated, ATTRIBUTE>=VALUE or with >, <=, <; a value in double quotes is a
+    /// text whatever it looks like; may be repeated, and all must hold
+    #[arg(long = "filter", value_name = "CONDITION")]
+    pub(crate) filters: Vec<String>,
+    /// At most N candidates that share a value of an attribute, ATTRIBUTE=N
+    #[arg(long, value_name = "ATTRIBUTE=N")]
+    pub(crate) group_by: Option<String>,
     /// What an objective of the model weighs, NAME=WEIGHT; those not named weigh nothing; without any, as trained; may be repeated
     #[arg(long = "objective", value_name = "NAME=WEIGHT")]
     pub(crate) objectives: Vec<String>,

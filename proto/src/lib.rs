@@ -19,6 +19,7 @@ macro_rules! package {
 }
 
 package!(feature, "pagoda.feature.v1", "`pagoda.feature.v1`: raw features, model versions, embeddings.");
+package!(filter, "pagoda.filter.v1", "`pagoda.filter.v1`: conditions on the attributes of items.");
 package!(index, "pagoda.index.v1", "`pagoda.index.v1`: the vector index.");
 package!(item, "pagoda.item.v1", "`pagoda.item.v1`: the item tower and its refreshes.");
 package!(

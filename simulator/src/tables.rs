@@ -20,29 +20,33 @@ const TITLE_BUCKETS: usize = 16_384;
 const STYLE_SHOWS_FROM: f64 = 0.7;
 const STYLE_TAGS: [(usize, &str, &str); 2] = [(1, "light", "in depth"), (2, "classic", "contemporary")];
 
+/// By which candidates may be filtered.
+const FILTERABLE: [&str; 4] = ["category", "tags", "price", "brand"];
+
 pub(crate) fn schema() -> Schema {
     let user = [
         ("age_band", FeatureKind::Categorical),
         ("region", FeatureKind::Categorical),
         ("history", FeatureKind::Sequence { max_length: HISTORY_LENGTH_MAX }),
     ];
-    let item = [
+    let mut item = features([
         ("item_id", FeatureKind::Id { hash_buckets: None }),
         ("category", FeatureKind::Categorical),
         ("tags", FeatureKind::CategoricalList),
         ("title", FeatureKind::Text { buckets: TITLE_BUCKETS }),
         ("price", FeatureKind::Numeric { scale: NumericScale::Log }),
         ("brand", FeatureKind::Categorical),
-    ];
+    ]);
+    item.iter_mut().for_each(|feature| feature.filterable = FILTERABLE.contains(&feature.name.as_str()));
     Schema {
         user: EntitySchema { id: "user_id".into(), title: None, features: features(user) },
-        item: EntitySchema { id: "item_id".into(), title: Some("title".into()), features: features(item) },
+        item: EntitySchema { id: "item_id".into(), title: Some("title".into()), features: item },
         interactions: InteractionSchema::default(),
     }
 }
 
 fn features<const N: usize>(features: [(&str, FeatureKind); N]) -> Vec<Feature> {
-    features.into_iter().map(|(name, kind)| Feature { name: name.into(), kind }).collect()
+    features.into_iter().map(|(name, kind)| Feature::new(name, kind)).collect()
 }
 
 pub(crate) fn user_id(place: usize) -> String {

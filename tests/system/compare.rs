@@ -77,7 +77,9 @@ fn recipes_are_compared_over_seeds_on_screen_in_json_and_on_a_page() {
         let means: Vec<f64> = (0..2).map(|recipe| mean(&figures(&report, recipe, metric))).collect();
         for (recipe, mean) in means.iter().enumerate() {
             let seeds = figures(&report, recipe, metric);
-            assert!(seeds.len() == 2 && seeds[0] != seeds[1], "{metric}: the seed counts: {seeds:?}");
+            assert_eq!(seeds.len(), 2, "{metric}");
+            // So few queries can agree on a recall by chance, but not on where all items stand.
+            assert!(metric != "ndcg_at_100" || seeds[0] != seeds[1], "the seed counts: {seeds:?}");
             let best = means.iter().all(|other| other <= mean);
             let shown = format!("{mean:.4}{}", if best { "*" } else { " " });
             assert!(table.contains(&shown) && page.contains(&format!("{mean:.4}")), "{metric} {shown}\n{table}");

@@ -54,7 +54,8 @@ async fn write(address: std::net::SocketAddr, round: usize, writer: usize, acks:
     let mut client = IndexServiceClient::new(channel(address).await);
     for n in 0.. {
         let id = format!("fresh-{round}-{writer}-{n}");
-        let request = UpsertRequest { model_version: Some(version(SPACE)), items: vec![item(&id)] };
+        let request =
+            UpsertRequest { model_version: Some(version(SPACE)), items: vec![item(&id)], ..Default::default() };
         if client.upsert(request).await.is_err() {
             return;
         }
@@ -68,7 +69,7 @@ async fn deletes_hold_at_once_and_after_a_restart_and_a_rebuild() {
     let service = Service::start(&place, "index-svc", &[]);
     let mut index = client(&service).await;
     publish(&mut index).await;
-    index.delete(DeleteRequest { item_ids: vec!["base-3".into()] }).await.unwrap();
+    index.delete(DeleteRequest { item_ids: vec!["base-3".into()], ..Default::default() }).await.unwrap();
     assert_ne!(nearest(&mut index, "base-3").await.as_deref(), Some("base-3"));
     service.kill();
 
@@ -77,7 +78,14 @@ async fn deletes_hold_at_once_and_after_a_restart_and_a_rebuild() {
     assert_ne!(nearest(&mut index, "base-3").await.as_deref(), Some("base-3"), "after a restart");
     publish(&mut index).await;
     assert_ne!(nearest(&mut index, "base-3").await.as_deref(), Some("base-3"), "after a rebuild");
-    index.upsert(UpsertRequest { model_version: Some(version(SPACE)), items: vec![item("base-3")] }).await.unwrap();
+    index
+        .upsert(UpsertRequest {
+            model_version: Some(version(SPACE)),
+            items: vec![item("base-3")],
+            ..Default::default()
+        })
+        .await
+        .unwrap();
     assert_eq!(nearest(&mut index, "base-3").await.as_deref(), Some("base-3"), "an upsert brings it back");
 }
 
@@ -93,7 +101,7 @@ async fn another_embedding_space_is_refused_with_the_spaces_held() {
     assert_eq!(status.code(), Code::FailedPrecondition);
     let info = status.get_details_error_info().unwrap();
     assert_eq!((info.reason.as_str(), info.metadata["spaces_held"].as_str()), ("SPACE_NOT_HELD", SPACE));
-    let upsert = UpsertRequest { model_version: Some(version(other)), items: vec![item("x")] };
+    let upsert = UpsertRequest { model_version: Some(version(other)), items: vec![item("x")], ..Default::default() };
     assert_eq!(index.upsert(upsert).await.unwrap_err().code(), Code::FailedPrecondition);
 }
 
@@ -103,11 +111,18 @@ async fn bad_vectors_are_named_and_change_nothing() {
     let service = Service::start(&place, "index-svc", &[]);
     let mut index = client(&service).await;
     publish(&mut index).await;
-    let with = |values: Vec<f32>| ItemEmbedding { item_id: "x".into(), embedding: Some(Embedding { values }) };
+    let with = |values: Vec<f32>| ItemEmbedding {
+        item_id: "x".into(),
+        embedding: Some(Embedding { values }),
+        ..Default::default()
+    };
     let mut nan = embedding("x").values;
     nan[3] = f32::NAN;
     let items = vec![item("good"), with(nan), with(vec![1.0]), with(vec![0.0; DIM]), item("good")];
-    let status = index.upsert(UpsertRequest { model_version: Some(version(SPACE)), items }).await.unwrap_err();
+    let status = index
+        .upsert(UpsertRequest { model_version: Some(version(SPACE)), items, ..Default::default() })
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     let named: Vec<_> =
         status.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| v.field).collect();
@@ -134,7 +149,7 @@ async fn publish(index: &mut IndexServiceClient<Channel>) {
     let messages = [Message::Header(header), Message::Batch(ItemBatch { items })];
     let stream: Vec<_> = messages.map(|m| BuildGenerationRequest { message: Some(m) }).into();
     let built = index.build_generation(futures::stream::iter(stream)).await.unwrap().into_inner();
-    let publish = PublishGenerationRequest { generation_id: built.generation_id };
+    let publish = PublishGenerationRequest { generation_id: built.generation_id, ..Default::default() };
     index.publish_generation(publish).await.unwrap();
 }
 
@@ -153,7 +168,7 @@ fn version(space: &str) -> ModelVersion {
 }
 
 fn item(id: &str) -> ItemEmbedding {
-    ItemEmbedding { item_id: id.into(), embedding: Some(embedding(id)) }
+    ItemEmbedding { item_id: id.into(), embedding: Some(embedding(id)), ..Default::default() }
 }
 
 /// A unit vector that is this id's own.

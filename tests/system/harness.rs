@@ -4,7 +4,7 @@ use std::{
     env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
     time::{Duration, Instant, UNIX_EPOCH},
 };
@@ -177,19 +177,38 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn start(place: &Place, program: &str, settings: &[&str]) -> Self {
+        Self::start_as(place.command(program), place, program, settings)
+    }
+
+    /// As [`Service::start`], by a command of the caller's that ends in the program.
+    pub(crate) fn start_as(command: Command, place: &Place, program: &str, settings: &[&str]) -> Self {
         let announce = place.path(&format!("{program}.json"));
+        let child = Self::spawn(command, &announce, settings);
+        let found: Value = poll(program, || serde_json::from_slice(&fs::read(&announce).ok()?).ok());
+        Self { child, address: found["address"].as_str().unwrap().parse().unwrap() }
+    }
+
+    /// Starts a program that ends by itself, and waits for that.
+    pub(crate) fn run_to_its_end(command: Command, place: &Place, settings: &[&str]) -> ExitStatus {
+        let mut child = Self::spawn(command, &place.path("never.json"), settings);
+        poll("the end of a program", || child.try_wait().unwrap())
+    }
+
+    fn spawn(mut command: Command, announce: &Path, settings: &[&str]) -> Child {
         // A file of an earlier start would be taken for this one's.
-        let _ = fs::remove_file(&announce);
-        let mut command = place.command(program);
-        command.arg("--announce").arg(&announce);
+        let _ = fs::remove_file(announce);
+        command.arg("--announce").arg(announce);
         for setting in
             ["store.url=store", "listen.address=127.0.0.1:0", "listen.metrics_address="].iter().chain(settings)
         {
             command.args(["--set", setting]);
         }
-        let child = command.stderr(Stdio::inherit()).spawn().unwrap();
-        let found: Value = poll(program, || serde_json::from_slice(&fs::read(&announce).ok()?).ok());
-        Self { child, address: found["address"].as_str().unwrap().parse().unwrap() }
+        command.stderr(Stdio::inherit()).spawn().unwrap()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        poll("the end of a program", || self.child.try_wait().unwrap())
     }
 
     /// `kill -9`: no goodbye.
@@ -228,7 +247,7 @@ fn send(child: &Child, signal: &str) {
     assert!(status.success());
 }
 
-fn program_path(name: &str) -> PathBuf {
+pub(crate) fn program_path(name: &str) -> PathBuf {
     let own = env::current_exe().unwrap();
     let path = own.ancestors().nth(2).unwrap().join(name);
     assert!(path.is_file(), "{} is missing: run `cargo build --workspace --bins` first", path.display());

@@ -12,6 +12,7 @@ mod by_hand;
 mod compare;
 mod demo;
 mod durability;
+mod index_faults;
 mod mine;
 mod python_client;
 mod recall;

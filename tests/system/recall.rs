@@ -25,6 +25,7 @@ async fn a_click_log_becomes_a_recall_answer() {
     assert!(reply.candidates.is_sorted_by(|a, b| (-a.score, &a.item_id) < (-b.score, &b.item_id)));
     assert_eq!(reply.index_version.as_ref().unwrap().generation_id, refresh["generation_id"].as_str().unwrap());
     assert_same_by_command(&place, &reply);
+    assert_filters_divide_the_catalog(&place);
 
     let again = place.json(&["refresh", "--data", "data", "--json"]);
     assert_eq!((&again["mode"], &again["items_embedded"]), (&"incremental".into(), &0.into()), "nothing changed");
@@ -41,6 +42,21 @@ fn assert_same_by_command(place: &Place, reply: &RecallResponse) {
     let replied: Vec<_> = reply.candidates.iter().map(|c| c.item_id.clone()).collect();
     assert_eq!(printed, replied);
     assert!(by_command["candidates"][0]["title"].is_string());
+}
+
+fn assert_filters_divide_the_catalog(place: &Place) {
+    let found = |conditions: &[&str]| -> Vec<String> {
+        let user = known_id();
+        let mut args = vec!["recall", "--user", &user, "--k", "500", "--include-history", "--json"];
+        conditions.iter().for_each(|condition| args.extend(["--filter", condition]));
+        let reply = place.json(&args);
+        assert_eq!(reply["exhausted"], true, "all that there are");
+        let ids = reply["candidates"].as_array().unwrap().iter().map(|c| c["item_id"].as_str().unwrap().to_owned());
+        ids.collect()
+    };
+    let (cheap, dear, neither) = (found(&["price<20"]), found(&["price>=20"]), found(&["price<20", "price>20"]));
+    assert!(cheap.iter().all(|id| !dear.contains(id)) && neither.is_empty());
+    assert_eq!(cheap.len() + dear.len(), 500, "every item has a price");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,6 +114,7 @@ async fn every_field_at_fault_is_named() {
         exclude_item_ids: vec![String::new()],
         include_history: false,
         objective_weights: [("profit".to_owned(), 1.0)].into(),
+        ..Default::default()
     };
     let status = recall.recall(bad).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);

@@ -7,7 +7,7 @@ use pagoda_proto::{
     feature::v1 as feature,
     index::v1::{GetIndexStatusRequest, SearchRequest, SearchResponse, index_service_client::IndexServiceClient},
 };
-use pagoda_server::status::reason_of;
+use pagoda_server::status::{Violation, reason_of, violations_of};
 use tonic::{
     Code, Request, Status,
     transport::{Channel, Endpoint},
@@ -16,13 +16,15 @@ use tonic::{
 use crate::{
     error::Error,
     recall::{Candidate, Found},
-    wire,
+    wire::{self, Limits},
 };
 
 /// How often a silent index is asked whether it is there, so that a half-open connection is found.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// A reply holds at most some thousand ids.
 const REPLY_BYTES_MAX: usize = 4 << 20;
+/// The fields that pass through us as they came, under the same paths.
+const LIMITS: [&str; 2] = ["filter", "group_by"];
 /// How long a poll may take.
 const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -33,6 +35,7 @@ pub(crate) struct Search {
     pub(crate) embedding: Embedding,
     pub(crate) k: u32,
     pub(crate) exclude: Vec<ItemId>,
+    pub(crate) limits: Limits,
     pub(crate) remaining: Duration,
 }
 
@@ -62,8 +65,9 @@ impl Index {
             embedding: Some(wire::embedding(&search.embedding)),
             k: search.k,
             exclude_item_ids: search.exclude.into_iter().map(String::from).collect(),
-            parameters: None,
-            exact: false,
+            filter: search.limits.filter,
+            group_by: search.limits.group_by,
+            ..Default::default()
         });
         request.set_timeout(search.remaining);
         let reply = self.client.clone().search(request).await.map_err(error_of)?;
@@ -104,13 +108,18 @@ fn space(version: &feature::ModelVersion) -> Result<SpaceId, Error> {
     version.space_id.parse().map_err(|error| Error::Internal(format!("the index answered: {error}")))
 }
 
-/// What the index's refusal means for our caller. What it finds wrong with our search is our fault, not the caller's.
+/// What the index's refusal means for our caller. What it finds wrong with the filter is the caller's fault; with the rest of our search, ours.
 fn error_of(status: Status) -> Error {
     if let Some((reason, metadata)) = reason_of(&status)
         && reason == "SPACE_NOT_HELD"
     {
         let held = metadata.get("spaces_held").map(String::as_str).unwrap_or_default();
         return Error::SpaceNotHeld { held: held.split(',').filter_map(|space| space.parse().ok()).collect() };
+    }
+    let violations = violations_of(&status);
+    let is_callers = |violation: &Violation| LIMITS.iter().any(|field| violation.path.starts_with(field));
+    if !violations.is_empty() && violations.iter().all(is_callers) {
+        return Error::Invalid(violations);
     }
     match status.code() {
         Code::Unavailable => Error::IndexUnavailable(status.message().to_owned()),

@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     index::{Index, Search},
     users::Users,
-    wire::{self, Checked, EXCLUDE_LIMIT},
+    wire::{self, Checked, EXCLUDE_LIMIT, Limits},
 };
 
 /// Who wants how many candidates.
@@ -30,6 +30,8 @@ pub(crate) struct Recall {
     pub(crate) include_history: bool,
     /// What objectives weigh; none: as the model says.
     pub(crate) objective_weights: BTreeMap<String, f32>,
+    /// Which items may be recalled.
+    pub(crate) limits: Limits,
 }
 
 /// Users to embed.
@@ -146,7 +148,9 @@ impl Entrance {
         let history_length = history.used as u32;
         let embedded = weighed(self.tower.embed(Some(model.version()), vec![user]).await?, weights, model)?;
         let remaining = deadline.remaining();
-        let search = Search { model: model.version(), embedding: only(embedded)?, k: recall.k, exclude, remaining };
+        let limits = recall.limits.clone();
+        let search =
+            Search { model: model.version(), embedding: only(embedded)?, k: recall.k, exclude, limits, remaining };
         let found = self.index.search(search).await?;
         Ok(Recalled { found, model: model.version(), user_known, history_length })
     }

@@ -66,7 +66,7 @@ mod tests {
 
     fn schema(names: &[&str]) -> EntitySchema {
         let kind = FeatureKind::Numeric { scale: Default::default() };
-        let feature = |name: &&str| Feature { name: (*name).into(), kind: kind.clone() };
+        let feature = |name: &&str| Feature::new(*name, kind.clone());
         EntitySchema { id: "id".into(), title: None, features: names.iter().map(feature).collect() }
     }
 

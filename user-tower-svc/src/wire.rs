@@ -10,6 +10,7 @@ use pagoda_model::{
 };
 use pagoda_proto::{
     feature::v1 as feature,
+    filter::v1::{Filter, GroupLimit},
     recall::v1::{self as proto, CandidateSource, IndexVersion, RecallRequest, RecallResponse},
     user::v1::EmbedUsersRequest,
 };
@@ -33,17 +34,26 @@ pub(crate) struct Checked<T> {
     pub(crate) violations: Vec<Violation>,
 }
 
+/// Which items may be recalled. For the index alone to read, which knows the attributes and names what is wrong under the paths of our own
+/// request: so it passes as it came.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Limits {
+    pub(crate) filter: Option<Filter>,
+    pub(crate) group_by: Option<GroupLimit>,
+}
+
 /// Reads a recall request.
 pub(crate) fn recall(request: RecallRequest, k_limit: u32) -> Checked<Recall> {
     let mut violations = Vec::new();
-    let RecallRequest { user, k, exclude_item_ids, include_history, objective_weights } = request;
+    let RecallRequest { user, k, exclude_item_ids, include_history, objective_weights, filter, group_by } = request;
     let user = entity("user", user.unwrap_or_default(), &mut violations);
     if !(1..=k_limit).contains(&k) {
         violations.push(Violation::new("k", format!("expected 1 to {k_limit}, found {k}")));
     }
     let exclude = item_ids("exclude_item_ids", exclude_item_ids, &mut violations);
     let objective_weights = weights(objective_weights, &mut violations);
-    Checked { value: Recall { user, k, exclude, include_history, objective_weights }, violations }
+    let limits = Limits { filter, group_by };
+    Checked { value: Recall { user, k, exclude, include_history, objective_weights, limits }, violations }
 }
 
 /// Reads users to embed.

@@ -79,7 +79,7 @@ pub(super) fn catalog(mut described: EntityTable, log: &LogTable) -> EntityTable
 
 /// A side whose entities are known by id, with these features.
 pub(super) fn side(id: &str, title: Option<&str>, features: Vec<(&str, FeatureKind)>) -> EntitySchema {
-    let features = features.into_iter().map(|(name, kind)| Feature { name: name.to_owned(), kind }).collect();
+    let features = features.into_iter().map(|(name, kind)| Feature::new(name, kind)).collect();
     EntitySchema { id: id.to_owned(), title: title.map(str::to_owned), features }
 }
 

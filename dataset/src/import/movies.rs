@@ -75,7 +75,12 @@ fn film_schema() -> EntitySchema {
         ("title", FeatureKind::Text { buckets: 16_384 }),
         ("year", FeatureKind::Numeric { scale: NumericScale::Standardise }),
     ];
-    side("item_id", Some("title"), features)
+    let mut films = side("item_id", Some("title"), features);
+    films
+        .features
+        .iter_mut()
+        .for_each(|feature| feature.filterable = ["genres", "year"].contains(&feature.name.as_str()));
+    films
 }
 
 fn interaction_schema() -> InteractionSchema {

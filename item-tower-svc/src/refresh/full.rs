@@ -23,15 +23,22 @@ impl Refresher {
             item_count: catalog.items.len() as u64,
             covers: plan.index.lsn,
             sample_queries: sample_queries(plan).await?,
+            declared: plan.filterable.clone(),
         };
-        let batches = embedded(plan.model.clone(), catalog.items, self.settings);
+        let batches = embedded(plan.model.clone(), catalog.items, plan.filterable.clone(), self.settings);
         self.index.build(header, batches.inspect_ok(|batch| progress.embedded(batch.len()))).await
     }
 
-    /// Makes the generation current.
-    pub(super) async fn publish(&self, generation_id: String, progress: &Progress) -> Result<(), ItemTowerError> {
+    /// Makes the generation current, unless another refresh has published since this one began.
+    pub(super) async fn publish(
+        &self,
+        plan: &Plan,
+        generation_id: String,
+        progress: &Progress,
+    ) -> Result<(), ItemTowerError> {
         progress.publishing();
-        let lsn = self.index.publish(&generation_id).await?;
+        let expected = plan.index.generation_of(plan.model.version().space);
+        let lsn = self.index.publish(&generation_id, expected).await?;
         progress.published(generation_id, lsn);
         Ok(())
     }

@@ -34,7 +34,9 @@ impl Refresher {
     }
 
     async fn upsert_all(&self, plan: &Plan, items: Vec<Entity>, progress: &Progress) -> Result<(), ItemTowerError> {
-        let mut batches = std::pin::pin!(embedded(plan.model.clone(), items, self.settings));
+        // As the generation declares, whatever the catalog says by now: that is for the next full refresh.
+        let declared = plan.index.declared_in(plan.model.version().space);
+        let mut batches = std::pin::pin!(embedded(plan.model.clone(), items, declared, self.settings));
         while let Some(batch) = batches.next().await {
             let batch = batch?;
             let count = batch.len();

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Baseline, History, Journal, Mode, progress::Progress};
 use crate::{
+    attributes::Declared,
     catalog::{self, Catalogs, schema_difference},
     config,
     error::ItemTowerError,
@@ -55,6 +56,8 @@ pub(super) struct Plan {
     /// The index before anything was read: what is written there later is not contained in the catalog.
     pub(super) index: IndexStatus,
     pub(super) catalog: Entry,
+    /// What the catalog declares filterable.
+    pub(super) filterable: Declared,
     pub(super) model: Arc<ModelBundle>,
     pub(super) history: History,
 }
@@ -83,7 +86,8 @@ impl Refresher {
         if let Some(why) = schema_difference(&schema.item, &model.schema().item) {
             return Err(catalog::refused(&catalog, why));
         }
-        let plan = Plan { mode: wish.mode, index, catalog, model, history: self.journal.history().await? };
+        let (filterable, history) = (Declared::by(&schema.item), self.journal.history().await?);
+        let plan = Plan { mode: wish.mode, index, catalog, filterable, model, history };
         plan.check_space().map(|()| plan)
     }
 
@@ -97,7 +101,7 @@ impl Refresher {
         match plan.mode {
             Mode::Full => {
                 let generation_id = unless(cancel, self.build(plan, progress)).await?;
-                self.publish(generation_id, progress).await
+                self.publish(plan, generation_id, progress).await
             }
             Mode::Incremental => unless(cancel, self.update(plan, progress)).await,
         }

@@ -115,6 +115,27 @@ impl IndexService for Index {
         Ok(Response::new(proto::PublishGenerationResponse { lsn: held.lsn }))
     }
 
+    async fn batch_search(
+        &self,
+        _: Request<proto::BatchSearchRequest>,
+    ) -> Result<Response<proto::BatchSearchResponse>, Status> {
+        Err(Status::unimplemented("nobody searches in batches here"))
+    }
+
+    async fn rollback_generation(
+        &self,
+        _: Request<proto::RollbackGenerationRequest>,
+    ) -> Result<Response<proto::RollbackGenerationResponse>, Status> {
+        Err(Status::unimplemented("nobody rolls back here"))
+    }
+
+    async fn list_generations(
+        &self,
+        _: Request<proto::ListGenerationsRequest>,
+    ) -> Result<Response<proto::ListGenerationsResponse>, Status> {
+        Err(Status::unimplemented("nobody lists here"))
+    }
+
     async fn upsert(&self, request: Request<proto::UpsertRequest>) -> Result<Response<proto::UpsertResponse>, Status> {
         self.step().await;
         self.refusal()?;

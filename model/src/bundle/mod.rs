@@ -243,7 +243,7 @@ fn space_id(
     model: &TwoTower,
 ) -> Result<SpaceId, BundleError> {
     let mut digest = Sha256::new();
-    digest.update(model.encoder.schema().to_toml());
+    digest.update(model.encoder.schema().of_towers().to_toml());
     digest.update(json("manifest.json", architecture)?);
     digest.update(json("vocabularies.json", &shared_vocabularies(model.encoder.schema(), vocabularies))?);
     // A row of hashed ids is no item's own.

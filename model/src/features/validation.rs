@@ -2,13 +2,18 @@
 
 use crate::{
     Entity, FeatureValue, ID_BYTES_LIMIT,
-    schema::{EntitySchema, FeatureKind},
+    schema::{EntitySchema, Feature, FeatureKind},
 };
 
 /// The longest text of a feature, in bytes.
 pub const TEXT_BYTES_LIMIT: usize = 4096;
 /// The most texts in one list.
 pub const LIST_LENGTH_LIMIT: usize = 10_000;
+
+/// The longest text of a filterable feature, in bytes, and the most of them in one list: the index keeps them whole.
+pub(super) const FILTERABLE_BYTES_LIMIT: usize = 128;
+/// The most texts in a filterable list.
+pub(super) const FILTERABLE_LENGTH_LIMIT: usize = 64;
 
 /// One fault of one feature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +38,10 @@ pub fn validate(schema: &EntitySchema, entity: &Entity) -> Result<(), InvalidFea
     }
     for (name, value) in &entity.features {
         let declared = schema.features.iter().find(|f| f.name == *name);
-        let fault = declared.map_or_else(|| Some(not_declared(schema)), |f| fault_of(&f.kind, value));
+        let fault = declared.map_or_else(
+            || Some(not_declared(schema)),
+            |f| fault_of(&f.kind, value).or_else(|| filter_fault(f, value)),
+        );
         if let Some(description) = fault {
             faults.push(FeatureFault { feature: name.chars().take(128).collect(), description });
         }
@@ -62,6 +70,21 @@ fn fault_of(kind: &FeatureKind, value: &FeatureValue) -> Option<String> {
         (FeatureKind::Dense { dim }, FeatureValue::Floats(floats)) => floats_fault(*dim, floats),
         _ => Some(format!("expected {}, found {}", expected(kind), found(value))),
     }
+}
+
+/// What is wrong with a good value as one to filter by.
+fn filter_fault(feature: &Feature, value: &FeatureValue) -> Option<String> {
+    let texts = match value {
+        _ if !feature.filterable => return None,
+        FeatureValue::Text(text) => std::slice::from_ref(text),
+        FeatureValue::Texts(texts) => texts,
+        FeatureValue::Number(_) | FeatureValue::Floats(_) => return None,
+    };
+    if texts.len() > FILTERABLE_LENGTH_LIMIT {
+        return Some(format!("a filterable list has at most {FILTERABLE_LENGTH_LIMIT} texts, found {}", texts.len()));
+    }
+    let long = texts.iter().find(|text| text.len() > FILTERABLE_BYTES_LIMIT)?;
+    Some(format!("a filterable text has at most {FILTERABLE_BYTES_LIMIT} bytes, found {}", long.len()))
 }
 
 fn text_fault(text: &str) -> Option<String> {
@@ -113,7 +136,7 @@ mod tests {
     use crate::schema::{Feature, NumericScale};
 
     fn schema() -> EntitySchema {
-        let feature = |name: &str, kind| Feature { name: name.into(), kind };
+        let feature = |name: &str, kind| Feature::new(name, kind);
         EntitySchema {
             id: "id".into(),
             title: None,
@@ -159,5 +182,24 @@ mod tests {
     #[test]
     fn an_absent_feature_is_ordinary() {
         assert_eq!(validate(&schema(), &entity(&[])), Ok(()));
+    }
+
+    #[test]
+    fn what_is_filterable_is_short_enough_for_the_index() {
+        let features = vec![
+            Feature::new("tag", FeatureKind::Categorical).filterable(),
+            Feature::new("tags", FeatureKind::CategoricalList).filterable(),
+            Feature::new("text", FeatureKind::Categorical),
+        ];
+        let schema = EntitySchema { id: "id".into(), title: None, features };
+        let fault_of = |name: &str, value| {
+            let entity = Entity { id: "a".into(), features: [(name.to_owned(), value)].into() };
+            validate(&schema, &entity).err().map(|faults| faults.to_string())
+        };
+        let long = "x".repeat(FILTERABLE_BYTES_LIMIT + 1);
+        assert!(fault_of("tag", FeatureValue::Text(long.clone())).unwrap().contains("at most 128 bytes"));
+        assert!(fault_of("tags", FeatureValue::Texts(vec!["a".into(), long.clone()])).unwrap().contains("129"));
+        assert!(fault_of("tags", FeatureValue::Texts(vec!["a".into(); 65])).unwrap().contains("at most 64"));
+        assert_eq!(fault_of("text", FeatureValue::Text(long)), None);
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
+pub(crate) mod filter;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod mine;

@@ -27,6 +27,8 @@ pub(crate) async fn run(args: &RecallArgs) -> Result<()> {
         exclude_item_ids: args.exclude.clone(),
         include_history: args.include_history,
         objective_weights: objective_weights(&args.objectives)?,
+        filter: super::filter::filter(&args.filters)?,
+        group_by: args.group_by.as_deref().map(super::filter::group_limit).transpose()?,
     };
     let titles = data.as_ref().map(titles).transpose()?.unwrap_or_default();
     let addresses = Addresses::find(args.services.addresses.as_deref())?;

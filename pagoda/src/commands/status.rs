@@ -91,7 +91,7 @@ async fn health_of(channel: Channel) -> String {
 
 /// A block of lines rather than a row of a table, which would be wider than a terminal.
 fn say_space(space: &SpaceStatus) {
-    let report = space.report.unwrap_or_default();
+    let report = space.report.clone().unwrap_or_default();
     let (base, delta) = (count(space.base_count), count(space.delta_count));
     say(format_args!("\nspace          {}", space.model_version.as_ref().map_or_else(String::new, version)));
     say(format_args!("generation     {}", space.generation_id));
@@ -101,7 +101,7 @@ fn say_space(space: &SpaceStatus) {
 }
 
 fn space_as_json(space: &SpaceStatus) -> Value {
-    let report = space.report.unwrap_or_default();
+    let report = space.report.clone().unwrap_or_default();
     json!({
         "model": space.model_version.as_ref().map(version),
         "generation_id": space.generation_id,

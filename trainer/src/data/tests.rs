@@ -229,7 +229,7 @@ fn a_split_with_an_empty_part_is_refused_with_numbers() {
     let error = refusal(&rows, Split::Given, config(0.1, 0.0));
     assert!(error.contains("has 2 to train on and 0 to test with"), "{error}");
     let error = refusal(&[], Split::Temporal, config(0.1, 0.0));
-    assert!(error.contains("impressions only"), "{error}");
+    assert!(error.contains("of 0 positives"), "{error}");
 }
 
 fn is_train(part: Part) -> bool {

@@ -69,7 +69,7 @@ impl Evaluation<'_> {
             Ranked { name: "popularity", outcomes: by(&Popularity::new(popularity.clone())) },
         ];
         let (baselines, skipped) = self.baselines()?;
-        ranked.extend(baselines.iter().map(|(name, scorer)| Ranked { name: *name, outcomes: by(scorer.as_ref()) }));
+        ranked.extend(baselines.iter().map(|(name, scorer)| Ranked { name, outcomes: by(scorer.as_ref()) }));
         let mut summary = summary(self.data, &protocol, &popularity, &ranked, skipped);
         summary.slices.extend(self.by_objective(&ranker, &protocol.queries, ranked)?);
         Ok(summary)

@@ -2,10 +2,11 @@
 
 use pagoda_proto::{
     feature::v1::{Entity, FloatList, TextList, feature_value::Value},
+    filter::v1::{self as filter, Condition, Filter, GroupLimit, Values, condition::Test},
     recall::v1::{CandidateSource, IndexVersion, RecallRequest},
     user::v1::EmbedUsersRequest,
 };
-use pagoda_server::status::violations_of;
+use pagoda_server::status::{Violation, invalid_argument, violations_of};
 use tonic::Code;
 
 use crate::{
@@ -87,6 +88,31 @@ async fn every_field_at_fault_is_named_by_its_path() {
         r#"user.features["taste"].floats"#,
     ];
     assert_eq!(paths, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_reaches_the_index_as_it_came_and_its_faults_come_back_by_path() {
+    let service = Service::ready().await;
+    let values = Values { values: vec![filter::Value { value: Some(filter::value::Value::Text("Comedy".into())) }] };
+    let condition = Condition { attribute: "genre".into(), test: Some(Test::AnyOf(values)) };
+    let filter = Some(Filter { all: vec![condition] });
+    let group_by = Some(GroupLimit { attribute: "brand".into(), max_per_group: 2 });
+    let filtered = RecallRequest { filter: filter.clone(), group_by: group_by.clone(), ..request("known", &[]) };
+    service.recall(filtered.clone()).await.unwrap();
+    let search = service.index.state().searches.last().unwrap().0.clone();
+    assert_eq!((search.filter, search.group_by), (filter, group_by));
+    let fault = |path: &str| Violation::new(path, "is not declared");
+    service.index.state().refuse =
+        Some(invalid_argument(&[fault("filter.all[0].attribute"), fault("group_by.attribute")]));
+    let refused = service.recall(filtered.clone()).await.unwrap_err();
+    let paths: Vec<_> = violations_of(&refused).into_iter().map(|violation| violation.path).collect();
+    assert_eq!(
+        (refused.code(), paths),
+        (Code::InvalidArgument, vec!["filter.all[0].attribute".into(), "group_by.attribute".into()])
+    );
+    // What the caller did not say is no fault of the caller's.
+    service.index.state().refuse = Some(invalid_argument(&[fault("filter.all[0].attribute"), fault("embedding")]));
+    assert_eq!(service.recall(filtered).await.unwrap_err().code(), Code::Internal);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -140,7 +140,7 @@ async fn refresh_all(place: &Place, data: &Dataset, clients: &mut Clients, summa
 
     let status = clients.index.get_index_status(GetIndexStatusRequest {}).await.map_err(|s| refusal(&s))?.into_inner();
     let space = status.spaces.first().context("the index holds no generation after a refresh")?;
-    let report = space.report.context("the generation came without its report")?;
+    let report = space.report.as_ref().context("the generation came without its report")?;
     summary.ann_recall_at_100 = Some(report.ann_recall_at_100);
     let queries = if report.measured_with_users { "real users" } else { "items" };
     say(format_args!(

@@ -1,0 +1,125 @@
+//! Why an operation on a store failed, told apart by what a caller does next.
+
+use std::io;
+
+/// Why an operation on a store failed. Paths are relative to the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The address is none that can be opened.
+    #[error("store `{url}`: {why}")]
+    InvalidUrl {
+        /// The address as given.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The path is none that a store can hold.
+    #[error("object path `{path}` is invalid")]
+    InvalidPath {
+        /// The path as given.
+        path: String,
+        /// The cause.
+        source: object_store::path::Error,
+    },
+    /// There is no such object.
+    #[error("object `{path}` was not found")]
+    NotFound {
+        /// The object.
+        path: String,
+    },
+    /// A create-only put found an object in its place. It may be this very put's, when a reply was lost on the way.
+    #[error("object `{path}` already exists")]
+    AlreadyExists {
+        /// The object.
+        path: String,
+    },
+    /// The store overwrites where it was told to create only, so no log can be kept in it.
+    #[error(
+        "store `{url}` ignores create-only puts: it accepted `{path}` twice, so writes could be lost; use another store"
+    )]
+    IgnoresCreateOnly {
+        /// The store.
+        url: String,
+        /// The object accepted twice.
+        path: String,
+    },
+    /// The store has no room left, or its quota is spent.
+    #[error("no space left for object `{path}`")]
+    Full {
+        /// The object that was being written.
+        path: String,
+        /// The cause.
+        source: object_store::Error,
+    },
+    /// The store does not let this process do it: credentials, the permissions of a file, a read-only file system.
+    #[error("no permission for object `{path}`")]
+    Denied {
+        /// The object.
+        path: String,
+        /// The cause.
+        source: object_store::Error,
+    },
+    /// Anything else: unreachable, out of time, broken, not flushed to the disk. A put may have landed all the same.
+    #[error("object `{path}` of the store is unavailable")]
+    Unavailable {
+        /// The object.
+        path: String,
+        /// The cause.
+        source: object_store::Error,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later, with nothing changed by a person.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    pub(crate) fn classify(path: &str, error: object_store::Error) -> Self {
+        let path = path.to_owned();
+        match error {
+            object_store::Error::NotFound { .. } => Self::NotFound { path },
+            object_store::Error::AlreadyExists { .. } => Self::AlreadyExists { path },
+            source @ (object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }) => {
+                Self::Denied { path, source }
+            }
+            source => match io_kind(&source) {
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Self::Full { path, source },
+                Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                    Self::Denied { path, source }
+                }
+                _ => Self::Unavailable { path, source },
+            },
+        }
+    }
+}
+
+/// What the disk said, if it is the disk that failed.
+fn io_kind(error: &object_store::Error) -> Option<io::ErrorKind> {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+    causes.filter_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind).last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_the_disk(errno: i32) -> StoreError {
+        let source = Box::new(io::Error::from_raw_os_error(errno));
+        StoreError::classify("a", object_store::Error::Generic { store: "LocalFileSystem", source })
+    }
+
+    #[test]
+    fn what_the_disk_says_is_told_apart() {
+        let [eperm, eio, eacces, enospc, erofs, edquot] = [1, 5, 13, 28, 30, 122];
+        for errno in [enospc, edquot] {
+            assert!(matches!(of_the_disk(errno), StoreError::Full { .. }), "{errno}");
+        }
+        for errno in [eperm, eacces, erofs] {
+            assert!(matches!(of_the_disk(errno), StoreError::Denied { .. }), "{errno}");
+        }
+        assert!(matches!(of_the_disk(eio), StoreError::Unavailable { .. }));
+        assert!(of_the_disk(eio).may_pass() && !of_the_disk(enospc).may_pass() && !of_the_disk(eperm).may_pass());
+    }
+}

@@ -1,0 +1,138 @@
+//! How the answers of a real S3 reach the log that moto never gives: 409 to a create-only put, and 503. The S3 here is a few lines.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use bytes::Bytes;
+use object_store::aws::AmazonS3Builder;
+use pagoda_commit_log::{Log, Lsn, Store, StoreError};
+
+/// What the server does with one put.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Conflict,
+    /// It is done, and then answered so.
+    ConflictAfterLanding,
+    SlowDown,
+    Forbidden,
+}
+
+#[derive(Clone, Default)]
+struct Server {
+    objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+}
+
+impl Server {
+    /// The next puts are answered so; later ones as they should be.
+    fn start(answers: impl IntoIterator<Item = Answer>) -> (Self, Store) {
+        let server = Self { answers: Arc::new(Mutex::new(answers.into_iter().collect())), ..Self::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepting = server.clone();
+        thread::spawn(move || {
+            for connection in listener.incoming() {
+                let server = accepting.clone();
+                thread::spawn(move || server.serve(&connection.unwrap()));
+            }
+        });
+        let bucket = AmazonS3Builder::new()
+            .with_endpoint(format!("http://{address}"))
+            .with_allow_http(true)
+            .with_region("here")
+            .with_bucket_name("bucket")
+            .with_access_key_id("test")
+            .with_secret_access_key("test");
+        (server, Store::new(Arc::new(bucket.build().unwrap()), "s3://bucket"))
+    }
+
+    /// Answers requests until the client hangs up.
+    fn serve(&self, connection: &TcpStream) -> Option<()> {
+        let mut reader = BufReader::new(connection);
+        loop {
+            let (mut line, mut request, mut length, mut creates) = (String::new(), String::new(), 0, false);
+            while reader.read_line(&mut line).ok()? > 2 {
+                let lower = line.trim().to_lowercase();
+                if request.is_empty() {
+                    request = line.trim().to_owned();
+                }
+                if let Some(value) = lower.strip_prefix("content-length: ") {
+                    length = value.parse().ok()?;
+                }
+                creates |= lower.starts_with("if-none-match: *");
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).ok()?;
+            let mut words = request.split_whitespace();
+            let (status, body) = self.answer(words.next()?, words.next()?, body, creates);
+            let headers = "ETag: \"x\"\r\nLast-Modified: Thu, 26 Nov 2026 10:00:00 GMT";
+            let mut connection = connection;
+            write!(connection, "HTTP/1.1 {status}\r\n{headers}\r\nContent-Length: {}\r\n\r\n", body.len()).ok()?;
+            connection.write_all(&body).ok()?;
+        }
+    }
+
+    fn answer(&self, method: &str, path: &str, body: Vec<u8>, creates: bool) -> (&'static str, Vec<u8>) {
+        let mut objects = self.objects.lock().unwrap();
+        match method {
+            "PUT" => {
+                let answer = self.answers.lock().unwrap().pop_front();
+                match answer {
+                    Some(Answer::Conflict) => return ("409 Conflict", Vec::new()),
+                    Some(Answer::SlowDown) => return ("503 Slow Down", Vec::new()),
+                    Some(Answer::Forbidden) => return ("403 Forbidden", Vec::new()),
+                    None if creates && objects.contains_key(path) => return ("412 Precondition Failed", Vec::new()),
+                    Some(Answer::ConflictAfterLanding) | None => objects.insert(path.to_owned(), body),
+                };
+                (if answer.is_some() { "409 Conflict" } else { "200 OK" }, Vec::new())
+            }
+            _ if path.contains("list-type=2") => {
+                ("200 OK", b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>".to_vec())
+            }
+            _ => match objects.get(path) {
+                Some(object) => ("200 OK", object.clone()),
+                None => ("404 Not Found", Vec::new()),
+            },
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_409_over_a_free_slot_is_read_back_and_tried_again() {
+    let (server, store) = Server::start([Answer::Conflict; 3]);
+    let log = Log::open(store, "log").await.unwrap();
+    assert_eq!(log.append(Bytes::from_static(b"one")).await.unwrap(), Lsn(1));
+    assert_eq!(log.append(Bytes::from_static(b"two")).await.unwrap(), Lsn(2));
+    assert_eq!(server.objects.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_409_to_a_put_that_landed_is_success() {
+    let (server, store) = Server::start([Answer::ConflictAfterLanding]);
+    let log = Log::open(store, "log").await.unwrap();
+    assert_eq!(log.append(Bytes::from_static(b"one")).await.unwrap(), Lsn(1));
+    assert_eq!(server.objects.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_503_is_tried_again() {
+    let (_server, store) = Server::start([Answer::SlowDown; 2]);
+    let log = Log::open(store, "log").await.unwrap();
+    assert_eq!(log.append(Bytes::from_static(b"one")).await.unwrap(), Lsn(1));
+}
+
+#[tokio::test]
+async fn a_403_is_no_permission_and_not_tried_again() {
+    let (server, store) = Server::start([Answer::Forbidden]);
+    let error = store.put_create("a", Bytes::from_static(b"one")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Denied { .. }) && !error.may_pass(), "{error:?}");
+    assert!(server.objects.lock().unwrap().is_empty());
+}

@@ -1,0 +1,74 @@
+//! [`Builder`]: builds generations within its own share of the processor, and stores them.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    build::Incoming,
+    config::Config,
+    current::Current,
+    error::IndexError,
+    generation::{Generation, Generations, Lifetime, Manifest, blocking},
+    ids::GenerationId,
+};
+
+/// Builds that run at once: each holds a whole catalog in memory.
+const BUILDS_AT_ONCE: usize = 1;
+
+/// Builds generations, one at a time. Clones share the place.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    config: Arc<Config>,
+    current: Current,
+    generations: Generations,
+    places: Arc<Semaphore>,
+}
+
+impl Builder {
+    /// A builder with a place of its own.
+    pub fn new(config: Arc<Config>, current: Current, generations: Generations) -> Self {
+        Self { config, current, generations, places: Arc::new(Semaphore::new(BUILDS_AT_ONCE)) }
+    }
+
+    /// Takes the place, if it is free.
+    pub fn reserve(&self) -> Result<OwnedSemaphorePermit, IndexError> {
+        let place = self.places.clone().try_acquire_owned();
+        place.map_err(|_| IndexError::Overloaded("another generation is being built"))
+    }
+
+    /// Builds and measures what has come in, and stores it. Nothing is published.
+    pub async fn build(&self, incoming: Incoming) -> Result<(GenerationId, Manifest), IndexError> {
+        let settings = self.config.build.clone();
+        let generation = in_the_background(settings.nice, move || incoming.finish(&settings)).await?;
+        crate::failpoint::reached("generation_built");
+        self.store(generation).await
+    }
+
+    async fn store(&self, generation: Generation) -> Result<(GenerationId, Manifest), IndexError> {
+        let lifetime = Lifetime::of(self.current.load().lsn, self.config.generations.orphan_age_commits);
+        let (id, manifest) = self.generations.save(generation, lifetime).await?;
+        tracing::info!(generation = %id, report = ?manifest.report, failed_gates = ?manifest.failed_gates, "built");
+        Ok((id, manifest))
+    }
+}
+
+/// Runs long work on a thread of its own with a lower priority, which the threads that it starts inherit: a priority, once lowered, cannot be raised
+/// again, so none of the runtime's threads will do.
+async fn in_the_background<T: Send + 'static>(
+    nice: u8,
+    work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
+) -> Result<T, IndexError> {
+    let run = move || {
+        if let Err(error) = rustix::process::nice(nice.into()) {
+            tracing::warn!(%error, "a build runs at the priority of searches");
+        }
+        work()
+    };
+    blocking(move || {
+        let thread = std::thread::Builder::new().name("build".into()).spawn(run);
+        let thread = thread.map_err(|e| IndexError::Internal(format!("no thread for a build: {e}")))?;
+        thread.join().unwrap_or_else(|_| Err(IndexError::Internal("a build panicked".into())))
+    })
+    .await
+}

@@ -1,0 +1,201 @@
+//! What is checked before something is committed, against the newest state.
+
+use pagoda_commit_log::Lsn;
+
+use super::{Moved, Task};
+use crate::{
+    config::Role,
+    error::IndexError,
+    gates,
+    generation::{Loaded, Manifest},
+    ids::{GenerationId, SpaceId},
+    record::{Commit, Expected, Publication, Rollback, Write},
+    snapshot::HeldSpace,
+    state::{Effect, SpaceState},
+    wire,
+};
+
+/// A generation that is to become current.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Its id.
+    pub id: GenerationId,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The generation, where this process searches.
+    pub loaded: Option<Loaded>,
+    /// What has to be current.
+    pub expected: Expected,
+    /// Whether it is the expected generation with the writes since.
+    pub compacted: bool,
+    /// The operator who publishes it although gates refuse it.
+    pub forced_by: Option<String>,
+}
+
+/// A generation that is to become current again.
+#[derive(Clone, Debug)]
+pub struct RollBack {
+    /// The space.
+    pub space: SpaceId,
+    /// The generation.
+    pub target: GenerationId,
+    /// The generation, where this process searches.
+    pub loaded: Option<Loaded>,
+    /// What has to be current.
+    pub expected: Expected,
+}
+
+impl Task {
+    /// Refuses what would not be searchable: a space not held, a wrong dimension, more than the delta may hold.
+    pub(super) fn admit(&self, write: &Write, fresh: &mut usize) -> Result<(), IndexError> {
+        let Write::Upsert { model, items } = write else { return Ok(()) };
+        self.check_held(model.space)?;
+        let held = self.view(model.space);
+        let in_state = self.replica.state().space(model.space);
+        let dim = held.map(|held| held.generation().manifest.embedding_dim);
+        if let Some(dim) = dim.or_else(|| in_state.and_then(SpaceState::embedding_dim)) {
+            wire::check_dimensions(items, dim)?;
+        }
+        if let Some(held) = held {
+            wire::check_declared(items, &held.generation().manifest.attributes)?;
+        }
+        let in_delta = held.map(|held| held.delta().len()).or(in_state.map(|space| space.history().len()));
+        if in_delta.unwrap_or(0) + *fresh + items.len() > self.config.write.delta_items_max {
+            return Err(IndexError::Overloaded(
+                "the delta is full (write.delta_items_max): a compaction or a full refresh is due",
+            ));
+        }
+        *fresh += items.len();
+        Ok(())
+    }
+
+    pub(super) async fn publish(&mut self, publish: Publish) -> Result<Moved, IndexError> {
+        self.replica.follow().await?;
+        let manifest = &publish.manifest;
+        let space = manifest.model.space;
+        if let Some(lsn) = self.published_already(&publish) {
+            // It may have come about elsewhere, and this process not have loaded it yet.
+            self.replica.take_in(publish.loaded).await;
+            return Ok(Moved { lsn, generation: publish.id });
+        }
+        self.check_dimension(manifest)?;
+        self.check_gates(&publish)?;
+        let publication = Publication {
+            generation: publish.id.clone(),
+            model: manifest.model,
+            covers: manifest.covers_lsn,
+            embedding_dim: manifest.embedding_dim,
+            expected: publish.expected,
+            publishable_until: manifest.lifetime.map(|lifetime| lifetime.publishable_until_lsn),
+            retained_count: self.config.generations.retained_max,
+            compacted: publish.compacted,
+            forced_by: publish.forced_by,
+        };
+        // What cannot hold need not stand in the log.
+        self.replica.state().check(self.replica.state().lsn().next(), &publication)?;
+        let (lsn, effect) = self.replica.commit(Commit::Publish(publication), publish.loaded).await?;
+        crate::failpoint::reached("published");
+        self.moved(effect, space, publish.id, lsn)
+    }
+
+    pub(super) async fn roll_back(&mut self, roll_back: RollBack) -> Result<Moved, IndexError> {
+        self.replica.follow().await?;
+        let RollBack { space, target, loaded, expected } = roll_back;
+        let held = self.replica.state().space(space).ok_or_else(|| self.not_held(Some(space)))?;
+        if held.current().generation == target {
+            let lsn = held.current().current_since;
+            self.replica.take_in(loaded).await;
+            return Ok(Moved { lsn, generation: target });
+        }
+        let rollback = Rollback { space, generation: target.clone(), expected };
+        let (lsn, effect) = self.replica.commit(Commit::Rollback(rollback), loaded).await?;
+        tracing::warn!(%lsn, generation = %target, "rolled back");
+        self.moved(effect, space, target, lsn)
+    }
+
+    pub(super) fn check_held(&self, space: SpaceId) -> Result<(), IndexError> {
+        let held = match self.config.index.has(Role::Search) {
+            true => self.view(space).is_some(),
+            false => self.replica.state().space(space).is_some(),
+        };
+        if held { Ok(()) } else { Err(self.not_held(Some(space))) }
+    }
+
+    pub(super) fn not_held(&self, space: Option<SpaceId>) -> IndexError {
+        let held = self.replica.state().spaces().iter().map(SpaceState::space).collect();
+        match space {
+            Some(wanted) => IndexError::SpaceNotHeld { wanted, held },
+            None => IndexError::Internal("a write without a space was passed over".into()),
+        }
+    }
+
+    /// Whether a publication or rollback holds. What it came to is not known where a checkpoint has overtaken it; then the state says.
+    fn moved(
+        &self,
+        effect: Option<Effect>,
+        space: SpaceId,
+        generation: GenerationId,
+        lsn: Lsn,
+    ) -> Result<Moved, IndexError> {
+        let moved = Moved { lsn, generation };
+        match effect {
+            Some(Effect::Moved(outcome)) => outcome.map(|()| moved).map_err(IndexError::from),
+            _ => {
+                let current = self.replica.state().space(space).map(SpaceState::current);
+                match current.filter(|current| current.generation != moved.generation) {
+                    Some(other) => {
+                        Err(IndexError::Superseded { current: Some((other.generation.clone(), other.current_since)) })
+                    }
+                    None => Ok(moved),
+                }
+            }
+        }
+    }
+
+    /// The position at which a generation was published that is current: a second publication changes nothing.
+    fn published_already(&self, publish: &Publish) -> Option<Lsn> {
+        let state = self.replica.state();
+        let current = state.space(publish.manifest.model.space)?.current();
+        let is_newest = state.spaces().first()?.current().generation == publish.id;
+        let settled = is_newest || publish.expected != Expected::Any;
+        (current.generation == publish.id && settled).then_some(current.published)
+    }
+
+    /// A space has one dimension.
+    fn check_dimension(&self, manifest: &Manifest) -> Result<(), IndexError> {
+        let space = manifest.model.space;
+        let held = self.view(space).map(|held| held.generation().manifest.embedding_dim);
+        let dim = held.or_else(|| self.replica.state().space(space).and_then(SpaceState::embedding_dim));
+        match dim.filter(|dim| *dim != manifest.embedding_dim) {
+            Some(dim) => {
+                let failure = gates::failure("embedding_dim", dim, manifest.embedding_dim);
+                Err(IndexError::GateRefused(vec![failure]))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// All gates at once, so that a refusal names each that failed.
+    fn check_gates(&self, publish: &Publish) -> Result<(), IndexError> {
+        let manifest = &publish.manifest;
+        let mut failed = manifest.failed_gates.clone();
+        if !publish.compacted {
+            let current = self.view(manifest.model.space).or(self.replica.views().first());
+            let count = current.map_or(0, |held| held.base_count() + held.delta().len());
+            let ratio_min = self.config.build.item_count_ratio_min;
+            failed.extend(gates::failed_by_count(manifest.report.item_count, count, ratio_min));
+        }
+        match &publish.forced_by {
+            _ if failed.is_empty() => Ok(()),
+            Some(operator) => {
+                tracing::warn!(operator, generation = %publish.id, gates = ?failed, "an operator forces a generation past the gates");
+                Ok(())
+            }
+            None => Err(IndexError::GateRefused(failed)),
+        }
+    }
+
+    fn view(&self, space: SpaceId) -> Option<&HeldSpace> {
+        self.replica.views().iter().find(|view| view.space() == space)
+    }
+}

@@ -1,0 +1,117 @@
+//! Compaction: once a space has many fresh items, what is current and what was written since become a new generation.
+//!
+//! It changes no answer but by approximation: its base is the snapshot at one position, which it covers. Should another generation have become current
+//! meanwhile, it is not published.
+
+use std::{sync::Arc, time::Instant};
+
+use pagoda_commit_log::Lsn;
+
+use crate::{
+    build::{Header, Incoming},
+    builder::Builder,
+    config::Config,
+    current::Current,
+    error::IndexError,
+    figures,
+    generation::blocking,
+    ids::GenerationId,
+    item::Item,
+    publisher::Publisher,
+    snapshot::{HeldSpace, Snapshot},
+};
+
+/// Items that are handed on at once.
+const BATCH_ITEMS: usize = 4096;
+
+/// Compacts whatever needs it, for as long as it is let.
+pub async fn run(config: Arc<Config>, current: Current, builder: Builder, publisher: Publisher) {
+    let mut positions = current.positions();
+    let mut given_up: Option<GenerationId> = None;
+    while positions.changed().await.is_ok() {
+        let snapshot = current.load_full();
+        let Some(held) = snapshot.spaces.iter().find(|held| is_due(held, &config)) else { continue };
+        let base = held.loaded().id.clone();
+        if given_up.as_ref() == Some(&base) {
+            continue;
+        }
+        let Ok(_place) = builder.reserve() else { continue };
+        let began = Instant::now();
+        let outcome = compact(&snapshot, held, &builder, &publisher, &config).await;
+        figures::compaction(began.elapsed(), if outcome.is_ok() { "published" } else { "failed" });
+        match outcome {
+            Ok(id) => tracing::info!(generation = %id, %base, covers = %snapshot.lsn, "compacted"),
+            Err(error @ IndexError::Superseded { .. }) => tracing::info!(%error, %base, "a compaction came too late"),
+            Err(error @ (IndexError::GateRefused(_) | IndexError::DoesNotFit { .. })) => {
+                tracing::warn!(%error, %base, "a compaction is not published; the next generation will be compacted again");
+                given_up = Some(base);
+            }
+            Err(error) => tracing::warn!(%error, %base, "a compaction failed and will be tried again"),
+        }
+    }
+}
+
+/// Builds and publishes what a space amounts to at the position of a snapshot.
+pub async fn compact(
+    snapshot: &Arc<Snapshot>,
+    held: &HeldSpace,
+    builder: &Builder,
+    publisher: &Publisher,
+    config: &Config,
+) -> Result<GenerationId, IndexError> {
+    let (space, lsn, shard_count) = (held.clone(), snapshot.lsn, config.build.shard_count);
+    let incoming = blocking(move || {
+        let mut incoming = Incoming::new(header(&space, lsn), shard_count);
+        let mut items = living(&space).peekable();
+        while items.peek().is_some() {
+            incoming.push(items.by_ref().take(BATCH_ITEMS).collect())?;
+        }
+        Ok(incoming)
+    });
+    let (id, _) = builder.build(incoming.await?).await?;
+    crate::failpoint::reached("compaction_built");
+    publisher.publish_compacted(id, held.loaded().id.clone()).await.map(|moved| moved.generation)
+}
+
+fn is_due(held: &HeldSpace, config: &Config) -> bool {
+    let (fresh, settings) = (held.delta().len(), &config.compaction);
+    let share = fresh as f64 / held.base_count().max(1) as f64;
+    // A process that serves some shards alone has not all there is.
+    settings.delta_items > 0
+        && fresh >= settings.delta_items
+        && share >= settings.delta_share
+        && held.generation().is_whole()
+}
+
+fn header(held: &HeldSpace, covers: Lsn) -> Header {
+    let generation = held.generation();
+    let manifest = &generation.manifest;
+    Header {
+        model: manifest.model,
+        embedding_dim: manifest.embedding_dim,
+        item_count: (held.base_count() + held.delta().len()) as u64,
+        covers,
+        sample_queries: generation.sample_queries.clone(),
+        kind: None,
+        nlist: 0,
+        hnsw_m: 0,
+        attributes: manifest.attributes.clone(),
+    }
+}
+
+fn living(held: &HeldSpace) -> impl Iterator<Item = Item> {
+    let base = held.shards().iter().flat_map(|held| {
+        let shard = held.shard();
+        held.living().iter().map(move |row| Item {
+            id: shard.items.get(row).to_id(),
+            embedding: shard.vectors.row(row).to_vec(),
+            attributes: shard.attributes.columns().row(row),
+        })
+    });
+    let delta = held.delta().iter().map(|(id, embedding, attributes)| Item {
+        id: id.clone(),
+        embedding: embedding.to_vec(),
+        attributes: attributes.clone(),
+    });
+    base.chain(delta)
+}

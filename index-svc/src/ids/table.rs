@@ -1,0 +1,436 @@
+//! [`IdTable`]: the ids of a generation's rows, packed, and the row of each.
+//!
+//! Ids that are all decimal numbers take 8 bytes each, others their own bytes and 4. Rows are found by a table of row numbers, about 8 bytes an
+//! id, so that an id is never stored twice.
+
+use std::{
+    cmp::Ordering,
+    hash::{DefaultHasher, Hasher},
+};
+
+use super::{ITEM_ID_BYTES_LIMIT, InvalidId, ItemId};
+
+const MAGIC: &[u8; 8] = b"PAGIDTAB";
+const FORMAT_VERSION: u16 = 1;
+const NUMBERS: u8 = 1;
+const TEXTS: u8 = 2;
+/// No row has this number: there are at most 2^31.
+const FREE: u32 = u32::MAX;
+/// The most digits of a `u64`.
+const DIGITS_MAX: usize = 20;
+/// Rows whose places are counted from the same base.
+const BLOCK_ROWS: usize = 1 << 16;
+
+/// Ids by row, in the order of their text, each once.
+#[derive(Debug, Default, PartialEq)]
+pub struct IdTable {
+    ids: Ids,
+    /// Rows by the hash of their id; a power of two of them, at most half of them taken.
+    slots: Vec<u32>,
+}
+
+/// An id of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdRef<'a> {
+    /// A decimal number without leading zeros.
+    Number(u64),
+    /// Any other.
+    Text(&'a str),
+}
+
+/// Why bytes are no table of ids.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdTableError {
+    /// Not written by us.
+    #[error("they do not begin as ids do")]
+    Foreign,
+    /// A newer program wrote them.
+    #[error("format version {0}, this program reads {FORMAT_VERSION}: use a newer one")]
+    UnknownVersion(u16),
+    /// They are of another number of rows, or end within one, or something follows the last.
+    #[error("they are not {0} ids")]
+    WrongLength(usize),
+    /// An id is none.
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
+    /// The ids are not sorted, or one is there twice.
+    #[error("id {0} is not greater than the one before")]
+    NotAscending(usize),
+}
+
+#[derive(Debug, PartialEq)]
+enum Ids {
+    Numbers(Vec<u64>),
+    Texts(Texts),
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Texts {
+    text: String,
+    /// Where each row begins, counted from its block's base; one more at the end.
+    starts: Vec<u32>,
+    bases: Vec<usize>,
+}
+
+impl IdTable {
+    /// Packs ids, which ascend.
+    pub fn new<'a>(ids: impl ExactSizeIterator<Item = &'a str> + Clone) -> Result<Self, IdTableError> {
+        let mut before: Option<&str> = None;
+        for (n, id) in ids.clone().enumerate() {
+            super::check_item_id(id)?;
+            if before.is_some_and(|before| before >= id) {
+                return Err(IdTableError::NotAscending(n));
+            }
+            before = Some(id);
+        }
+        let numbers: Option<Vec<u64>> = ids.clone().map(canonical).collect();
+        Ok(Self::of(match numbers {
+            Some(mut numbers) => {
+                numbers.shrink_to_fit();
+                Ids::Numbers(numbers)
+            }
+            None => Ids::Texts(Texts::of(ids)),
+        }))
+    }
+
+    fn of(ids: Ids) -> Self {
+        let mut table = Self { slots: vec![FREE; (ids.len() * 2).next_power_of_two()], ids };
+        for row in 0..table.len() as u32 {
+            let mut slot = table.slot_of(table.get(row));
+            while table.slots[slot] != FREE {
+                slot = table.after(slot);
+            }
+            table.slots[slot] = row;
+        }
+        table
+    }
+
+    /// How many ids there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The id of a row; panics beyond the end.
+    pub fn get(&self, row: u32) -> IdRef<'_> {
+        match &self.ids {
+            Ids::Numbers(numbers) => IdRef::Number(numbers[row as usize]),
+            Ids::Texts(texts) => IdRef::Text(texts.get(row as usize)),
+        }
+    }
+
+    /// The row of an id, if it is here.
+    pub fn row_of(&self, id: &str) -> Option<u32> {
+        let id = match &self.ids {
+            Ids::Numbers(_) => IdRef::Number(canonical(id)?),
+            Ids::Texts(_) => IdRef::Text(id),
+        };
+        let mut slot = self.slot_of(id);
+        loop {
+            match self.slots[slot] {
+                FREE => return None,
+                row if self.get(row) == id => return Some(row),
+                _ => slot = self.after(slot),
+            }
+        }
+    }
+
+    /// All ids by row.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = IdRef<'_>> {
+        (0..self.len()).map(|row| self.get(row as u32))
+    }
+
+    /// The bytes it takes in memory.
+    pub fn memory_bytes(&self) -> usize {
+        let ids = match &self.ids {
+            Ids::Numbers(numbers) => numbers.capacity() * 8,
+            Ids::Texts(texts) => texts.text.capacity() + texts.starts.capacity() * 4 + texts.bases.capacity() * 8,
+        };
+        ids + self.slots.capacity() * 4
+    }
+
+    /// As bytes: `PAGIDTAB`, a version (u16), then 1 and a u64 for each id, or 2 and each id behind its length (u8). Little-endian.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend(FORMAT_VERSION.to_le_bytes());
+        match &self.ids {
+            Ids::Numbers(numbers) => {
+                out.push(NUMBERS);
+                numbers.iter().for_each(|number| out.extend(number.to_le_bytes()));
+            }
+            Ids::Texts(texts) => {
+                out.push(TEXTS);
+                for row in 0..self.len() {
+                    let id = texts.get(row);
+                    out.push(id.len() as u8);
+                    out.extend(id.as_bytes());
+                }
+            }
+        }
+        out
+    }
+
+    /// Reads what [`IdTable::encode`] wrote, of as many rows as are expected. Whatever the bytes are: no panic, and no more memory than a small
+    /// multiple of theirs.
+    pub fn decode(bytes: &[u8], rows: usize) -> Result<Self, IdTableError> {
+        let bytes = bytes.strip_prefix(MAGIC).ok_or(IdTableError::Foreign)?;
+        let (version, bytes) = bytes.split_first_chunk().ok_or(IdTableError::Foreign)?;
+        match u16::from_le_bytes(*version) {
+            FORMAT_VERSION => {}
+            other => return Err(IdTableError::UnknownVersion(other)),
+        }
+        match bytes.split_first() {
+            Some((&NUMBERS, numbers)) => Self::decode_numbers(numbers, rows),
+            Some((&TEXTS, texts)) => Self::decode_texts(texts, rows),
+            _ => Err(IdTableError::Foreign),
+        }
+    }
+
+    fn decode_numbers(bytes: &[u8], rows: usize) -> Result<Self, IdTableError> {
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        if !rest.is_empty() || numbers.len() != rows {
+            return Err(IdTableError::WrongLength(rows));
+        }
+        let numbers: Vec<u64> = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
+        let text = |number: u64| IdRef::Number(number);
+        match (1..rows).find(|n| text(numbers[n - 1]).cmp(&text(numbers[*n])).is_ge()) {
+            Some(n) => Err(IdTableError::NotAscending(n)),
+            None => Ok(Self::of(Ids::Numbers(numbers))),
+        }
+    }
+
+    fn decode_texts(mut bytes: &[u8], rows: usize) -> Result<Self, IdTableError> {
+        // An id takes two bytes at least.
+        if bytes.len() < rows.saturating_mul(2) {
+            return Err(IdTableError::WrongLength(rows));
+        }
+        let mut ids = Vec::with_capacity(rows);
+        while let Some((len, rest)) = bytes.split_first() {
+            let (id, rest) = rest.split_at_checked(*len as usize).ok_or(IdTableError::WrongLength(rows))?;
+            ids.push(std::str::from_utf8(id).map_err(|_| InvalidId("an item id is not UTF-8".into()))?);
+            bytes = rest;
+        }
+        if ids.len() != rows {
+            return Err(IdTableError::WrongLength(rows));
+        }
+        Self::new(ids.iter().copied())
+    }
+
+    fn slot_of(&self, id: IdRef<'_>) -> usize {
+        let hash = match id {
+            // Multiplying by 2^64 over the golden ratio spreads neighbours.
+            IdRef::Number(number) => number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            IdRef::Text(text) => {
+                let mut hasher = DefaultHasher::new();
+                hasher.write(text.as_bytes());
+                hasher.finish()
+            }
+        };
+        // The upper half: the lower bits of a product are those of its factors.
+        (hash >> 32) as usize & (self.slots.len() - 1)
+    }
+
+    fn after(&self, slot: usize) -> usize {
+        (slot + 1) & (self.slots.len() - 1)
+    }
+}
+
+impl Ids {
+    fn len(&self) -> usize {
+        match self {
+            Self::Numbers(numbers) => numbers.len(),
+            Self::Texts(texts) => texts.starts.len().saturating_sub(1),
+        }
+    }
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self::Numbers(Vec::new())
+    }
+}
+
+impl Texts {
+    fn of<'a>(ids: impl ExactSizeIterator<Item = &'a str> + Clone) -> Self {
+        let bytes = ids.clone().map(str::len).sum();
+        let mut texts =
+            Self { text: String::with_capacity(bytes), starts: Vec::with_capacity(ids.len() + 1), bases: Vec::new() };
+        ids.for_each(|id| {
+            texts.begin_row();
+            texts.text.push_str(id);
+        });
+        texts.begin_row();
+        texts
+    }
+
+    fn begin_row(&mut self) {
+        if self.starts.len().is_multiple_of(BLOCK_ROWS) {
+            self.bases.push(self.text.len());
+        }
+        let base = self.bases[self.starts.len() / BLOCK_ROWS];
+        self.starts.push((self.text.len() - base) as u32);
+    }
+
+    fn get(&self, row: usize) -> &str {
+        &self.text[self.start(row)..self.start(row + 1)]
+    }
+
+    fn start(&self, row: usize) -> usize {
+        self.bases[row / BLOCK_ROWS] + self.starts[row] as usize
+    }
+}
+
+impl IdRef<'_> {
+    /// Gives the id's text.
+    pub fn with_text<T>(&self, use_text: impl FnOnce(&str) -> T) -> T {
+        match self {
+            Self::Text(text) => use_text(text),
+            Self::Number(number) => {
+                let mut buffer = [0; DIGITS_MAX];
+                use_text(digits(*number, &mut buffer))
+            }
+        }
+    }
+
+    /// The id by itself.
+    pub fn to_id(&self) -> ItemId {
+        self.with_text(|text| ItemId(text.into()))
+    }
+}
+
+impl From<IdRef<'_>> for String {
+    fn from(id: IdRef<'_>) -> Self {
+        id.with_text(str::to_owned)
+    }
+}
+
+impl Ord for IdRef<'_> {
+    /// By text.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.with_text(|a| other.with_text(|b| a.cmp(b)))
+    }
+}
+
+impl PartialOrd for IdRef<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The number that an id is the decimal text of, without sign and leading zeros.
+fn canonical(id: &str) -> Option<u64> {
+    let digits = id.bytes().all(|b| b.is_ascii_digit()) && (id.len() == 1 || !id.starts_with('0'));
+    if digits { id.parse().ok() } else { None }
+}
+
+fn digits(mut number: u64, buffer: &mut [u8; DIGITS_MAX]) -> &str {
+    let mut first = DIGITS_MAX;
+    loop {
+        first -= 1;
+        buffer[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    std::str::from_utf8(&buffer[first..]).expect("digits are ASCII")
+}
+
+const _: () = assert!(ITEM_ID_BYTES_LIMIT <= u8::MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ids() -> impl Strategy<Value = BTreeSet<String>> {
+        let number = prop_oneof![(0u64..300).prop_map(|n| n.to_string()), any::<u64>().prop_map(|n| n.to_string())];
+        let text = prop_oneof!["[0-9]{1,21}", "[a-zé0-9 ]{1,8}", "[^\\p{Cc}]{1,32}"];
+        let numbers = prop::collection::btree_set(number, 0..60);
+        let texts = prop::collection::btree_set(text, 0..60);
+        prop_oneof![numbers, texts]
+    }
+
+    fn table(ids: &BTreeSet<String>) -> IdTable {
+        IdTable::new(ids.iter().map(String::as_str)).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn every_id_is_found_in_its_row_and_no_other(ids in ids(), others in ids()) {
+            let table = table(&ids);
+            prop_assert_eq!(table.iter().map(String::from).collect::<Vec<_>>(), ids.iter().cloned().collect::<Vec<_>>());
+            for (row, id) in (0..).zip(&ids) {
+                prop_assert_eq!(table.row_of(id), Some(row));
+                prop_assert!(table.get(row).to_id().as_str() == id);
+            }
+            for other in others.difference(&ids) {
+                prop_assert_eq!(table.row_of(other), None);
+            }
+            prop_assert!((1..table.len() as u32).all(|row| table.get(row - 1) < table.get(row)));
+        }
+
+        #[test]
+        fn what_is_written_is_read(ids in ids()) {
+            let table = table(&ids);
+            let bytes = table.encode();
+            prop_assert!(IdTable::decode(&bytes, ids.len()).as_ref() == Ok(&table));
+            prop_assert!(IdTable::decode(&bytes, ids.len() + 1).is_err());
+            prop_assert!(ids.is_empty() || IdTable::decode(&bytes[..bytes.len() - 1], ids.len()).is_err());
+        }
+
+        #[test]
+        fn damaged_bytes_never_panic(ids in ids(), at: prop::sample::Index, byte: u8) {
+            let mut bytes = table(&ids).encode();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(read) = IdTable::decode(&bytes, ids.len()) {
+                prop_assert!((0..read.len() as u32).all(|row| read.get(row).with_text(|id| read.row_of(id)) == Some(row)));
+            }
+        }
+
+        #[test]
+        fn random_bytes_never_panic(kind in 0u8..4, bytes in prop::collection::vec(any::<u8>(), 0..100), rows in 0usize..20) {
+            let framed = [&MAGIC[..], &FORMAT_VERSION.to_le_bytes(), &[kind], &bytes].concat();
+            let _ = IdTable::decode(&framed, rows);
+            let _ = IdTable::decode(&bytes, rows);
+        }
+    }
+
+    #[test]
+    fn numbers_take_eight_bytes_and_sort_as_texts() {
+        let mut ids: Vec<String> = (0..100_000u64).map(|n| n.to_string()).collect();
+        ids.sort();
+        let table = IdTable::new(ids.iter().map(String::as_str)).unwrap();
+        assert_eq!(table.memory_bytes(), 100_000 * 8 + 262_144 * 4);
+        assert_eq!(table.row_of("10"), Some(2), "after 0, 1");
+        assert_eq!((table.row_of("010"), table.row_of("+10"), table.row_of("")), (None, None, None));
+    }
+
+    #[test]
+    fn ids_beyond_the_first_block_are_found() {
+        let ids: Vec<String> = (0..70_000).map(|n| format!("item{n:06}")).collect();
+        let table = IdTable::new(ids.iter().map(String::as_str)).unwrap();
+        for row in [0, 65_534, 65_535, 65_536, 69_999] {
+            assert_eq!(table.get(row).to_id().as_str(), ids[row as usize]);
+            assert_eq!(table.row_of(&ids[row as usize]), Some(row));
+        }
+    }
+
+    #[test]
+    fn what_is_no_table_of_ids_is_refused() {
+        let new = |ids: &[&str]| IdTable::new(ids.iter().copied());
+        assert_eq!(new(&["b", "a"]), Err(IdTableError::NotAscending(1)));
+        assert_eq!(new(&["a", "a"]), Err(IdTableError::NotAscending(1)));
+        assert!(matches!(new(&["a\nb"]), Err(IdTableError::InvalidId(_))));
+        assert_eq!(IdTable::decode(b"PAGIDTAB\x02\x00", 0), Err(IdTableError::UnknownVersion(2)));
+        assert_eq!(IdTable::decode(b"x", 0), Err(IdTableError::Foreign));
+    }
+}

@@ -1,0 +1,106 @@
+//! [`Loading`]: loads the generations that should be searched and are not, one at a time, in the background.
+
+use std::collections::HashMap;
+
+use tokio::task::JoinHandle;
+
+use crate::{
+    error::IndexError,
+    generation::{Generations, Loaded},
+    ids::GenerationId,
+    snapshot::HeldSpace,
+    state::{SpaceState, State},
+};
+
+/// After a failure a generation is tried again at the second look at the log, then the fourth, and so on up to this many.
+const LOOKS_BETWEEN_TRIES_LIMIT: u32 = 256;
+
+/// What is being loaded, and what could not be.
+#[derive(Debug)]
+pub(super) struct Loading {
+    generations: Generations,
+    under_way: Option<(GenerationId, JoinHandle<Result<Loaded, IndexError>>)>,
+    failed: HashMap<GenerationId, Failure>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    error: IndexError,
+    looks_left: u32,
+    looks: u32,
+}
+
+impl Loading {
+    pub(super) fn new(generations: Generations) -> Self {
+        Self { generations, under_way: None, failed: HashMap::new() }
+    }
+
+    pub(super) fn generations(&self) -> Generations {
+        self.generations.clone()
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Why a generation could not be loaded, if one could not.
+    pub(super) fn last_failure(&self) -> Option<IndexError> {
+        self.failed.values().next().map(|failure| failure.error.clone())
+    }
+
+    /// A look at the log: brings the next try of what failed nearer.
+    pub(super) fn tick(&mut self) {
+        self.failed.values_mut().for_each(|failure| failure.looks_left = failure.looks_left.saturating_sub(1));
+    }
+
+    /// Starts loading something that is missing, unless something is being loaded already.
+    pub(super) fn start(&mut self, state: &State, views: &[HeldSpace]) {
+        self.failed.retain(|id, _| state.retains(id));
+        if self.under_way.is_some() {
+            return;
+        }
+        let Some(id) = state.spaces().iter().find_map(|space| self.wanted(space, views)) else { return };
+        let (generations, wanted) = (self.generations.clone(), id.clone());
+        self.under_way = Some((id, tokio::spawn(async move { generations.load(&wanted).await })));
+    }
+
+    /// The generation that has been loaded; none if it could not be. Pends while none is being loaded.
+    pub(super) async fn finished(&mut self) -> Option<Loaded> {
+        let Some((id, task)) = &mut self.under_way else { return std::future::pending().await };
+        let outcome = task.await.unwrap_or_else(|e| Err(IndexError::Internal(e.to_string())));
+        let id = id.clone();
+        self.under_way = None;
+        match outcome {
+            Ok(loaded) => {
+                self.failed.remove(&id);
+                Some(loaded)
+            }
+            Err(error) => {
+                self.note(id, error);
+                None
+            }
+        }
+    }
+
+    /// The current generation of a space, if it is not searched; where nothing of the space is, an older one if the current one cannot be loaded.
+    fn wanted(&self, space: &SpaceState, views: &[HeldSpace]) -> Option<GenerationId> {
+        let current = &space.current().generation;
+        let searched = views.iter().find(|view| view.space() == space.space()).map(|view| &view.loaded().id);
+        if searched == Some(current) {
+            return None;
+        }
+        let candidates = if searched.is_some() { 1 } else { usize::MAX };
+        let mut candidates = space.generations().iter().take(candidates).map(|retained| &retained.generation);
+        candidates.find(|id| self.failed.get(id).is_none_or(|failure| failure.looks_left == 0)).cloned()
+    }
+
+    fn note(&mut self, id: GenerationId, error: IndexError) {
+        let looks = self.failed.get(&id).map_or(1, |before| before.looks * 2).min(LOOKS_BETWEEN_TRIES_LIMIT);
+        if looks == 1 {
+            tracing::error!(%error, generation = %id, "a generation cannot be loaded: what was searched before stays");
+        } else {
+            tracing::debug!(%error, generation = %id, "a generation still cannot be loaded");
+        }
+        self.failed.insert(id, Failure { error, looks_left: looks, looks });
+    }
+}

@@ -1,0 +1,134 @@
+//! [`LiveRecall`]: a share of live queries is searched exactly as well, off the serving path, so that what is lost is a metric.
+//!
+//! For each such query, with k' the number of items that the exact search finds:
+//! - **approximation loss**: the share of the k' that the approximate search misses with neither filter nor exclusions nor groups;
+//! - **filter loss**: the share that it misses with them, less the approximation loss. Below 0 where a filter is so narrow that the search is exact;
+//! - **staleness loss**: the share of what an exact search of the newest snapshot finds that an exact search of the query's snapshot did not. The
+//!   newest is the one that is current when the query is checked, moments later: what is counted is how fast the index moves under its readers.
+//!
+//! As metrics: `index_live_recall_checked_total` and `index_live_recall_dropped_total`, counters of queries, and `index_live_recall_loss`, a
+//! histogram by `kind` (`approximation`, `filter`, `staleness`), whose sum over its count is the mean loss.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+};
+
+use pagoda_ann::Stop;
+
+use super::{Answer, Query, Ranking, search};
+use crate::{current::Current, error::IndexError, filter::Filter, snapshot::Snapshot};
+
+/// Queries that wait to be checked; further ones are dropped and counted.
+const QUEUE_CAPACITY: usize = 16;
+
+/// Takes its share of the queries that were answered. Clones share one queue; the checking thread ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct LiveRecall {
+    queue: SyncSender<Sample>,
+    every: u64,
+    seen: Arc<AtomicU64>,
+}
+
+/// What was lost of one query.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Losses {
+    /// To approximation alone, 0 to 1.
+    pub approximation: f64,
+    /// To filter, exclusions and groups beyond that, -1 to 1.
+    pub filter: f64,
+    /// To the snapshot having been replaced, 0 to 1.
+    pub staleness: f64,
+}
+
+struct Sample {
+    query: Query,
+    snapshot: Arc<Snapshot>,
+    answered: Ranking,
+}
+
+impl LiveRecall {
+    /// Starts the checking thread. `share` is above 0 and at most 1.
+    pub fn start(current: Current, share: f64) -> Self {
+        let (queue, samples) = sync_channel(QUEUE_CAPACITY);
+        let checking = move || check_all(&samples, &current);
+        if let Err(error) = std::thread::Builder::new().name("live-recall".into()).spawn(checking) {
+            tracing::error!(%error, "no thread for live recall: it is not measured");
+        }
+        Self { queue, every: (1.0 / share).round().max(1.0) as u64, seen: Arc::default() }
+    }
+
+    /// Hands a query on to be checked, if it is its turn. Never waits. Searches that are exact by request lose nothing.
+    pub(super) fn consider(&self, snapshot: &Arc<Snapshot>, query: Query, answer: &Answer) {
+        let turn = self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.every);
+        let [answered] = answer.rankings.as_slice() else { return };
+        if !turn || query.exact {
+            return;
+        }
+        let sample = Sample { query, snapshot: snapshot.clone(), answered: answered.clone() };
+        if self.queue.try_send(sample).is_err() {
+            metrics::counter!("index_live_recall_dropped_total").increment(1);
+        }
+    }
+}
+
+fn check_all(samples: &Receiver<Sample>, current: &Current) {
+    for sample in samples {
+        match sample.losses(&current.load_full()) {
+            Ok(losses) => losses.record(),
+            // Its space may have gone with the newest snapshot; such a query tells nothing.
+            Err(error) => tracing::debug!(%error, "a live query was not checked"),
+        }
+    }
+}
+
+impl Sample {
+    fn losses(&self, newest: &Arc<Snapshot>) -> Result<Losses, IndexError> {
+        let plain = Query { filter: Filter::default(), exclude: Vec::new(), group_by: None, ..self.query.clone() };
+        let is_plain =
+            self.query.filter.all.is_empty() && self.query.exclude.is_empty() && self.query.group_by.is_none();
+        let exact = ranking(&self.snapshot, &exactly(&self.query))?;
+        let missed = share_missed(&self.answered, &exact);
+        let approximation = if is_plain {
+            missed
+        } else {
+            share_missed(&ranking(&self.snapshot, &plain)?, &ranking(&self.snapshot, &exactly(&plain))?)
+        };
+        let staleness = if newest.lsn == self.snapshot.lsn {
+            0.0
+        } else {
+            share_missed(&exact, &ranking(newest, &exactly(&self.query))?)
+        };
+        Ok(Losses { approximation, filter: missed - approximation, staleness })
+    }
+}
+
+impl Losses {
+    fn record(self) {
+        metrics::counter!("index_live_recall_checked_total").increment(1);
+        for (kind, loss) in
+            [("approximation", self.approximation), ("filter", self.filter), ("staleness", self.staleness)]
+        {
+            metrics::histogram!("index_live_recall_loss", "kind" => kind).record(loss);
+        }
+    }
+}
+
+fn exactly(query: &Query) -> Query {
+    Query { exact: true, ..query.clone() }
+}
+
+fn ranking(snapshot: &Arc<Snapshot>, query: &Query) -> Result<Ranking, IndexError> {
+    Ok(search(snapshot, query, Stop::NEVER)?.rankings.pop().unwrap_or_default())
+}
+
+/// The share of the expected items that were not found.
+fn share_missed(found: &Ranking, expected: &Ranking) -> f64 {
+    let ids: HashSet<&str> = found.items.iter().map(|item| item.id.as_str()).collect();
+    let missed = expected.items.iter().filter(|item| !ids.contains(item.id.as_str())).count();
+    missed as f64 / expected.items.len().max(1) as f64
+}

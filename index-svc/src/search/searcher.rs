@@ -1,0 +1,67 @@
+//! [`Searcher`]: runs searches off the async threads, a bounded number at once, and none longer than its caller waits.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use pagoda_ann::Stop;
+use pagoda_server::Deadline;
+use tokio::sync::Semaphore;
+
+use super::{Answer, Query, live_recall::LiveRecall};
+use crate::{config, current::Current, error::IndexError, generation::blocking};
+
+/// Runs searches of the current snapshot.
+#[derive(Clone, Debug)]
+pub struct Searcher {
+    current: Current,
+    permits: Arc<Semaphore>,
+    live_recall: Option<LiveRecall>,
+}
+
+/// Raised when the caller goes away: its future is dropped.
+struct Caller {
+    gone: Arc<AtomicBool>,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Searcher {
+    /// A searcher of the current snapshot.
+    pub fn new(current: Current, settings: &config::Search) -> Self {
+        let permits = Arc::new(Semaphore::new(config::or_cores(settings.threads)));
+        let live_recall =
+            (settings.live_recall_share > 0.0).then(|| LiveRecall::start(current.clone(), settings.live_recall_share));
+        Self { current, permits, live_recall }
+    }
+
+    /// Waits for a free thread and searches the snapshot that is current then. Stops at the deadline. A caller that is gone frees its place, or
+    /// its thread within a fraction of a millisecond.
+    pub async fn search(&self, query: Query, deadline: Deadline) -> Result<Answer, IndexError> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|e| IndexError::Internal(e.to_string()))?;
+        let snapshot = self.current.load_full();
+        let gone = Arc::new(AtomicBool::new(false));
+        let _caller = Caller { gone: gone.clone() };
+        let live_recall = self.live_recall.clone();
+        blocking(move || {
+            let _permit = permit;
+            let stop = Stop { deadline: Some(deadline.0), cancelled: Some(&gone) };
+            let answer = super::search(&snapshot, &query, stop)?;
+            if let Some(live_recall) = live_recall {
+                live_recall.consider(&snapshot, query, &answer);
+            }
+            Ok(answer)
+        })
+        .await
+    }
+
+    /// How many searches could begin now.
+    pub fn free_threads(&self) -> usize {
+        self.permits.available_permits()
+    }
+}

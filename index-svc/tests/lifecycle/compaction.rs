@@ -1,0 +1,47 @@
+//! Compaction: many fresh items become part of a generation, and no answer changes.
+
+use crate::harness::{Index, memory, names, reason, until};
+
+const SOON: [&str; 2] = ["compaction.delta_items=20", "compaction.delta_share=0.1"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_fresh_items_become_part_of_a_generation() {
+    let store = memory();
+    let index = Index::holding(&store, &SOON, 0..50).await;
+    let first = index.generations().await[0].generation_id.clone();
+    index.delete([0]).await.unwrap();
+    for n in 100..130 {
+        index.upsert([n]).await.unwrap();
+    }
+    let compacted = until("a compaction", async || {
+        let current = index.generations().await.remove(0);
+        (current.compacted_from == first).then_some(current)
+    })
+    .await;
+    let expected = names((1..50).chain(100..130));
+    assert_eq!(index.ids().await, expected);
+    let space = &index.status().await.spaces[0];
+    assert!(space.base_count >= 69 && space.delta_count < 11, "{space:?}");
+    assert_eq!(Index::open(&store, &SOON).await.ids().await, expected);
+    // It took its base's place: there is nothing before it to go back to.
+    assert_eq!(reason(&index.roll_back("", None).await.unwrap_err()), "NOT_PUBLISHABLE");
+    assert!(compacted.is_served);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_that_began_before_a_compaction_is_published_all_the_same() {
+    let index = Index::holding(&memory(), &SOON, 0..50).await;
+    let first = index.generations().await[0].generation_id.clone();
+    let refresh = index.built(0..60).await;
+    for n in 100..130 {
+        index.upsert([n]).await.unwrap();
+    }
+    until("a compaction", async || (index.generations().await[0].compacted_from == first).then_some(())).await;
+    let request = pagoda_proto::index::v1::PublishGenerationRequest {
+        generation_id: refresh,
+        expected_generation_id: Some(first),
+        ..Default::default()
+    };
+    index.publish_as(request).await.unwrap();
+    assert_eq!(index.ids().await, names((0..60).chain(100..130)));
+}

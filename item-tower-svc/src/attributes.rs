@@ -1,0 +1,100 @@
+//! What the index is told of items beside their embeddings: the values of the features that searches filter by.
+
+use std::collections::BTreeMap;
+
+use pagoda_model::{
+    Entity, FeatureValue,
+    schema::{EntitySchema, FeatureKind},
+};
+
+/// The kind of an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttributeKind {
+    /// Texts, of a category or a list of them.
+    Text,
+    /// An integer. None of our features is one, but another writer may have declared it.
+    Integer,
+    /// A number.
+    Number,
+}
+
+/// The attributes that a generation declares, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared(pub BTreeMap<String, AttributeKind>);
+
+/// The value of one attribute of an item.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Attribute {
+    /// One text or more.
+    Texts(Vec<String>),
+    /// A number.
+    Number(f64),
+}
+
+impl Declared {
+    /// The filterable features of a catalog: what a full refresh declares.
+    pub fn by(schema: &EntitySchema) -> Self {
+        let filterable = schema.features.iter().filter(|feature| feature.filterable);
+        let kinds = filterable.filter_map(|feature| Some((feature.name.clone(), kind_of(&feature.kind)?)));
+        Self(kinds.collect())
+    }
+
+    /// An item's attributes, as far as they are declared. An empty text says nothing, as an absent one does.
+    pub fn of(&self, item: &Entity) -> Vec<(String, Attribute)> {
+        let declared = self.0.iter().filter_map(|(name, kind)| {
+            let attribute = match (kind, item.features.get(name)?) {
+                (AttributeKind::Text, FeatureValue::Text(text)) => texts(std::slice::from_ref(text))?,
+                (AttributeKind::Text, FeatureValue::Texts(list)) => texts(list)?,
+                (AttributeKind::Number, FeatureValue::Number(number)) => Attribute::Number(*number),
+                _ => return None,
+            };
+            Some((name.clone(), attribute))
+        });
+        declared.collect()
+    }
+}
+
+fn kind_of(kind: &FeatureKind) -> Option<AttributeKind> {
+    match kind {
+        FeatureKind::Categorical | FeatureKind::CategoricalList => Some(AttributeKind::Text),
+        FeatureKind::Numeric { .. } => Some(AttributeKind::Number),
+        FeatureKind::Id { .. }
+        | FeatureKind::Sequence { .. }
+        | FeatureKind::Text { .. }
+        | FeatureKind::Dense { .. } => None,
+    }
+}
+
+fn texts(texts: &[String]) -> Option<Attribute> {
+    let texts: Vec<String> = texts.iter().filter(|text| !text.is_empty()).cloned().collect();
+    (!texts.is_empty()).then_some(Attribute::Texts(texts))
+}
+
+#[cfg(test)]
+mod tests {
+    use pagoda_model::schema::{Feature, NumericScale};
+
+    use super::*;
+
+    #[test]
+    fn filterable_features_become_attributes() {
+        let features = vec![
+            Feature::new("genre", FeatureKind::CategoricalList).filterable(),
+            Feature::new("brand", FeatureKind::Categorical).filterable(),
+            Feature::new("price", FeatureKind::Numeric { scale: NumericScale::Log }).filterable(),
+            Feature::new("weight", FeatureKind::Numeric { scale: NumericScale::Log }),
+        ];
+        let declared = Declared::by(&EntitySchema { id: "id".into(), title: None, features });
+        assert_eq!(declared.0.keys().collect::<Vec<_>>(), ["brand", "genre", "price"]);
+        let features = [
+            ("genre", FeatureValue::Texts(vec!["War".into(), String::new()])),
+            ("brand", FeatureValue::Text(String::new())),
+            ("price", FeatureValue::Number(2.5)),
+            ("weight", FeatureValue::Number(1.0)),
+        ];
+        let item = Entity { id: "a".into(), features: features.map(|(name, value)| (name.to_owned(), value)).into() };
+        let expected = [("genre", Attribute::Texts(vec!["War".into()])), ("price", Attribute::Number(2.5))];
+        assert_eq!(declared.of(&item), expected.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(declared.of(&Entity::of_id("b")), []);
+    }
+}

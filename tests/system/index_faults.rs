@@ -1,0 +1,279 @@
+//! index-svc killed where it hurts most, without room on the disk, without its store. See docs/reliability.md.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::process::ExitStatusExt,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use pagoda_proto::{
+    feature::v1::{Embedding, ModelVersion},
+    index::v1::{
+        BuildGenerationRequest, GenerationHeader, GetIndexStatusRequest, GetIndexStatusResponse, ItemBatch,
+        ItemEmbedding, ListGenerationsRequest, PublishGenerationRequest, SearchRequest, UpsertRequest,
+        build_generation_request::Message, index_service_client::IndexServiceClient,
+    },
+};
+use tonic::{Code, Status, transport::Channel};
+
+use crate::harness::{DEADLINE, Place, Service, channel, program_path};
+
+const SPACE: &str = "00000000000000aa";
+const DIM: usize = 256;
+const SIGKILL: i32 = 9;
+
+type Index = IndexServiceClient<Channel>;
+
+async fn client(service: &Service) -> Index {
+    IndexServiceClient::new(channel(service.address).await)
+}
+
+/// index-svc that ends as `kill -9` does at a place; `spec` is `name=return`, or `name=2*off->return` for the third time.
+fn killed_at(place: &Place, spec: &str) -> Command {
+    let mut command = place.command("index-svc");
+    command.env("FAILPOINTS", spec);
+    command
+}
+
+fn item(n: usize) -> ItemEmbedding {
+    // Different directions for different numbers.
+    let values: Vec<f32> = (0..DIM).map(|d| (((n * 31 + 7) * (d + 3)) as f32).sin()).collect();
+    let norm = values.iter().map(|v| v * v).sum::<f32>().sqrt();
+    let values = values.into_iter().map(|v| v / norm).collect();
+    ItemEmbedding { item_id: format!("i{n}"), embedding: Some(Embedding { values }), ..Default::default() }
+}
+
+fn version() -> Option<ModelVersion> {
+    Some(ModelVersion { space_id: SPACE.into(), revision: 0 })
+}
+
+async fn build(index: &mut Index, count: usize) -> Result<String, Status> {
+    let header = GenerationHeader {
+        model_version: version(),
+        embedding_dim: DIM as u32,
+        item_count: count as u64,
+        covers_lsn: status(index).await.lsn,
+        ..Default::default()
+    };
+    let batch = ItemBatch { items: (0..count).map(item).collect() };
+    let messages = [Message::Header(header), Message::Batch(batch)];
+    let messages: Vec<_> = messages.map(|m| BuildGenerationRequest { message: Some(m) }).into();
+    index.build_generation(futures::stream::iter(messages)).await.map(|built| built.into_inner().generation_id)
+}
+
+async fn publish(index: &mut Index, generation_id: String) -> Result<u64, Status> {
+    let request = PublishGenerationRequest { generation_id, ..Default::default() };
+    index.publish_generation(request).await.map(|reply| reply.into_inner().lsn)
+}
+
+async fn refresh(index: &mut Index, count: usize) {
+    let id = build(index, count).await.unwrap();
+    publish(index, id).await.unwrap();
+}
+
+async fn upsert(index: &mut Index, n: usize) -> Result<u64, Status> {
+    let request =
+        UpsertRequest { model_version: version(), items: vec![item(n)], request_id: format!("upsert of {n}") };
+    index.upsert(request).await.map(|reply| reply.into_inner().lsn)
+}
+
+async fn status(index: &mut Index) -> GetIndexStatusResponse {
+    index.get_index_status(GetIndexStatusRequest {}).await.unwrap().into_inner()
+}
+
+async fn holds(index: &mut Index, n: usize) -> bool {
+    let embedding = item(n).embedding;
+    let request = SearchRequest { space_id: SPACE.into(), embedding, k: 1, ..Default::default() };
+    let found = index.search(request).await.unwrap().into_inner().items;
+    found.first().is_some_and(|nearest| nearest.item_id == format!("i{n}"))
+}
+
+async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !ask().await {
+        assert!(Instant::now() < deadline, "{what} did not come about");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_killed_before_after_or_around_a_put_keeps_what_it_acknowledged_and_takes_retries_once() {
+    for (spec, written) in [("before_writes=3*off->return", false), ("writes_appended=3*off->return", true)] {
+        let place = Place::new();
+        let service = Service::start_as(killed_at(&place, spec), &place, "index-svc", &[]);
+        let mut index = client(&service).await;
+        refresh(&mut index, 20).await;
+        let mut acknowledged = Vec::new();
+        for n in 100..103 {
+            acknowledged.push((n, upsert(&mut index, n).await.unwrap()));
+        }
+        upsert(&mut index, 103).await.unwrap_err();
+        assert_eq!(service.ended().signal(), Some(SIGKILL), "{spec}");
+
+        let service = Service::start(&place, "index-svc", &[]);
+        let mut index = client(&service).await;
+        for (n, _) in &acknowledged {
+            assert!(holds(&mut index, *n).await, "{spec}: {n} was acknowledged");
+        }
+        assert_eq!(holds(&mut index, 103).await, written, "{spec}");
+        let before = status(&mut index).await.lsn;
+        for (n, lsn) in acknowledged {
+            assert_eq!(upsert(&mut index, n).await.unwrap(), lsn, "{spec}: a retry of {n}");
+        }
+        upsert(&mut index, 103).await.unwrap();
+        assert_eq!(status(&mut index).await.lsn, before + u64::from(!written), "{spec}: a retry changed something");
+        assert!(holds(&mut index, 103).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_builder_killed_at_any_point_publishes_nothing_and_what_it_left_is_collected() {
+    for spec in
+        ["generation_built=1*off->return", "generation_object_stored=6*off->return", "generation_stored=1*off->return"]
+    {
+        let place = Place::new();
+        let settings = ["generations.orphan_age_commits=4"];
+        let service = Service::start_as(killed_at(&place, spec), &place, "index-svc", &settings);
+        let mut index = client(&service).await;
+        refresh(&mut index, 20).await;
+        build(&mut index, 30).await.unwrap_err();
+        assert_eq!(service.ended().signal(), Some(SIGKILL), "{spec}");
+
+        let service = Service::start(&place, "index-svc", &settings);
+        let mut index = client(&service).await;
+        assert_eq!(status(&mut index).await.spaces[0].base_count, 20, "{spec}");
+        for n in 100..108 {
+            upsert(&mut index, n).await.unwrap();
+        }
+        let generations = place.path("store/index/main/generations");
+        until("the collection", async || fs::read_dir(&generations).unwrap().filter(is_left).count() == 1).await;
+        assert!(holds(&mut index, 3).await && holds(&mut index, 107).await, "{spec}");
+    }
+}
+
+/// A directory store leaves empty folders behind.
+fn is_left(dir: &std::io::Result<fs::DirEntry>) -> bool {
+    dir.as_ref().is_ok_and(|dir| dir.path().join("manifest.json").exists() || dir.path().join("lifetime.json").exists())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_between_the_publishing_commit_and_the_swap_serves_the_newest_generation_after_its_restart() {
+    let place = Place::new();
+    let command = killed_at(&place, "publication_appended=1*off->return");
+    let service = Service::start_as(command, &place, "index-svc", &[]);
+    let mut index = client(&service).await;
+    refresh(&mut index, 20).await;
+    let newer = build(&mut index, 30).await.unwrap();
+    publish(&mut index, newer.clone()).await.unwrap_err();
+    assert_eq!(service.ended().signal(), Some(SIGKILL));
+
+    let service = Service::start(&place, "index-svc", &[]);
+    let mut index = client(&service).await;
+    assert_eq!(status(&mut index).await.spaces[0].generation_id, newer);
+    assert!(holds(&mut index, 29).await);
+    assert_eq!(publish(&mut index, newer).await.unwrap(), 2, "a retry changes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_while_it_downloads_leaves_nothing_that_is_used_later() {
+    let place = Place::new();
+    let service = Service::start(&place, "index-svc", &[]);
+    refresh(&mut client(&service).await, 20).await;
+    service.kill();
+
+    let cached = ["cache.directory=cache"];
+    for spec in ["generation_object_read=1*off->return", "cache_file_written=2*off->return"] {
+        let ended = Service::run_to_its_end(killed_at(&place, spec), &place, &cached);
+        assert_eq!(ended.signal(), Some(SIGKILL), "{spec}: it was not ready before it had everything");
+    }
+    let partial = || {
+        let generations = fs::read_dir(place.path("cache/main/generations")).unwrap();
+        let files = generations.flat_map(|dir| fs::read_dir(dir.unwrap().path()).unwrap());
+        files.filter(|file| file.as_ref().unwrap().path().extension() == Some("partial".as_ref())).count()
+    };
+    assert_eq!(partial(), 1);
+    let service = Service::start(&place, "index-svc", &cached);
+    assert!(holds(&mut client(&service).await, 13).await);
+    assert_eq!(partial(), 0);
+}
+
+/// index-svc in a mount namespace of its own, whose `store` is a small file system; a line written to `more` makes it larger.
+fn on_a_small_disk(place: &Place) -> Command {
+    fs::create_dir(place.path("store")).unwrap();
+    assert!(Command::new("mkfifo").arg(place.path("more")).status().unwrap().success());
+    let script = "mount -t tmpfs -o size=600k tmpfs store \
+                  && { (read line < more; mount -o remount,size=64m store) & exec \"$0\" \"$@\"; }";
+    let mut command = place.command("index-svc");
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(program_path("index-svc"));
+    unshare.current_dir(command.get_current_dir().unwrap()).envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    command = unshare;
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_lets_reads_go_on_and_is_left_without_a_restart() {
+    let place = Place::new();
+    let service = Service::start_as(on_a_small_disk(&place), &place, "index-svc", &[]);
+    let mut index = client(&service).await;
+    refresh(&mut index, 20).await;
+    let mut acknowledged = Vec::new();
+    let refused = loop {
+        let n = 100 + acknowledged.len();
+        match upsert(&mut index, n).await {
+            Ok(_) => acknowledged.push(n),
+            Err(refused) => break refused,
+        }
+        assert!(acknowledged.len() < 10_000, "the disk never got full");
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    for n in &acknowledged {
+        assert!(holds(&mut index, *n).await, "{n} was acknowledged");
+    }
+    let next = 100 + acknowledged.len();
+    assert!(!holds(&mut index, next).await, "what was refused is not there");
+    fs::OpenOptions::new().write(true).open(place.path("more")).unwrap().write_all(b"more\n").unwrap();
+    until("room", async || upsert(&mut index, next).await.is_ok()).await;
+    assert!(holds(&mut index, next).await);
+}
+
+/// What a write is answered while its store is away: that, or, where trying again took as long, that its deadline has passed.
+fn is_away(code: Code) -> bool {
+    matches!(code, Code::Unavailable | Code::DeadlineExceeded)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_store_away_search_goes_on_and_a_restart_serves_from_the_local_cache() {
+    let place = Place::new();
+    let settings = ["cache.directory=cache", "index.poll_ms=50", "checkpoint.commits=1"];
+    let service = Service::start(&place, "index-svc", &settings);
+    let mut index = client(&service).await;
+    refresh(&mut index, 20).await;
+    upsert(&mut index, 100).await.unwrap();
+    let kept = place.path("cache/main/state.bin");
+    // The state of the upsert has its embedding in it.
+    until("the state on the disk", async || fs::metadata(&kept).is_ok_and(|state| state.len() > 4 * DIM as u64)).await;
+
+    let (store, away) = (place.path("store/index"), place.path("store-away"));
+    fs::rename(&store, &away).unwrap();
+    // A plain file where the folder was, so that nothing can be made there meanwhile.
+    fs::write(&store, "away").unwrap();
+    let refused = upsert(&mut index, 101).await.unwrap_err();
+    assert!(is_away(refused.code()), "{refused}");
+    assert!(holds(&mut index, 3).await && holds(&mut index, 100).await);
+    service.kill();
+
+    let service = Service::start(&place, "index-svc", &settings);
+    let mut index = client(&service).await;
+    assert!(holds(&mut index, 3).await && holds(&mut index, 100).await);
+    assert!(is_away(upsert(&mut index, 101).await.unwrap_err().code()));
+
+    fs::remove_file(&store).unwrap();
+    fs::rename(&away, &store).unwrap();
+    until("the store again", async || upsert(&mut index, 101).await.is_ok()).await;
+    assert!(holds(&mut index, 101).await);
+    let listed = index.list_generations(ListGenerationsRequest {}).await.unwrap().into_inner().generations;
+    assert_eq!(listed.len(), 1);
+}
