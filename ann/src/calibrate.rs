@@ -128,7 +128,7 @@ impl Filters<'_> {
         for (number, exact) in (0..).zip(exact) {
             let query =
                 Query { vector: self.queries.row(number), k, mask: Mask::of(&filter.allowed), ..Query::default() };
-            let found = self.index.find(self.rows, tuning, &query)?;
+            let found = self.index.find_at_first(self.rows, tuning, &query)?;
             recall += recall_at_k(&found.hits, &exact[..exact.len().min(k)]);
             visited += found.visited_rows;
         }

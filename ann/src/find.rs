@@ -69,13 +69,23 @@ impl Index {
     /// The k nearest rows that may be found, with exact scores, from an index and the matrix it was built of. Never short while there is
     /// more: what an approximate search does not find is scanned for.
     pub fn find(&self, rows: &Matrix, tuning: &Tuning, query: &Query) -> Result<Found, AnnError> {
+        self.find_once(rows, tuning, query, true)
+    }
+
+    /// What [`Index::find`] finds before it makes up for what it has not found: what tuning measures.
+    pub(crate) fn find_at_first(&self, rows: &Matrix, tuning: &Tuning, query: &Query) -> Result<Found, AnnError> {
+        self.find_once(rows, tuning, query, false)
+    }
+
+    fn find_once(&self, rows: &Matrix, tuning: &Tuning, query: &Query, completes: bool) -> Result<Found, AnnError> {
         check_vector(query.vector, self.dim())?;
         self.check_rows(rows)?;
         let sieve = query.mask.sieve(self.rows())?;
         let k = query.k.min(sieve.count());
         let step = tuning.at(k);
         let ask = Ask { index: self, rows: Rows::of(rows.values(), rows.dim()), query, k, sieve: &sieve, step: &step };
-        ask.run(ask.plan(tuning.scan_rows))
+        let plan = ask.plan(tuning.scan_rows);
+        if completes { ask.run(plan) } else { ask.run_at_first(plan) }
     }
 
     /// [`Index::find`] for several vectors that share all else. Scans read the rows once for all of them.
@@ -154,12 +164,16 @@ impl Ask<'_> {
     }
 
     fn run(&self, plan: Plan) -> Result<Found, AnnError> {
-        let found = match plan {
-            Plan::Scan => return self.scan(),
-            Plan::Visit(parameters) => self.visit(parameters)?,
-            Plan::Within(margin) => self.within(margin)?,
-        };
+        let found = self.run_at_first(plan)?;
         if found.hits.len() < self.k { self.scan() } else { Ok(found) }
+    }
+
+    fn run_at_first(&self, plan: Plan) -> Result<Found, AnnError> {
+        match plan {
+            Plan::Scan => self.scan(),
+            Plan::Visit(parameters) => self.visit(parameters),
+            Plan::Within(margin) => self.within(margin),
+        }
     }
 
     fn scan(&self) -> Result<Found, AnnError> {

@@ -226,7 +226,7 @@ impl<'a> Truth<'a> {
         for (number, exact) in (0..).zip(&self.exact) {
             let exact = &exact[..exact.len().min(step.k)];
             let query = Query { vector: self.queries.row(number), k: step.k, ..Query::default() };
-            recalls.push(recall_at_k(&self.index.find(self.rows, &tuning, &query)?.hits, exact));
+            recalls.push(recall_at_k(&self.index.find_at_first(self.rows, &tuning, &query)?.hits, exact));
         }
         Ok(Measured::of(&recalls))
     }

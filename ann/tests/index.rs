@@ -25,6 +25,16 @@ fn every_kind_tunes_to_its_target() {
 }
 
 #[test]
+fn parameters_that_find_too_few_are_not_taken_for_good_because_a_scan_makes_up_for_them() {
+    let (rows, queries) = (random_unit_rows(3000, 16, 1), random_unit_rows(50, 16, 2));
+    for kind in [Kind::IvfFlat, Kind::IvfSq8, Kind::IvfPqFsRefine] {
+        let index = build(kind, &rows);
+        let low = tune(&index, &rows, &queries, 100, 0.2).unwrap();
+        assert!((0.2..0.5).contains(&low.recall_at_k), "{kind:?}: {low:?}");
+    }
+}
+
+#[test]
 fn parameters_are_one_querys_own() {
     let (rows, queries) = (random_unit_rows(3000, 16, 1), random_unit_rows(20, 16, 2));
     let exact = exact_many(&rows, &queries, 50, 2).unwrap();
