@@ -1,7 +1,7 @@
 //! [`Generation`]: an immutable built index with its ids, vectors and attributes, in shards that are fixed when it is built.
 //!
 //! `index/{name}/generations/{id}/` holds, for each shard, `shard-{n}/faiss.index`, `ids.bin` (sorted, so that rows are in the order of
-//! ids), `vectors.f32` (little-endian, row after row), and beside them `queries.f32` (the user embeddings that recall was measured with), `lifetime.json` and,
+//! ids), `vectors.f32` (little-endian, row after row) and, where attributes are declared, `attributes.bin`, and beside them `queries.f32` (the user embeddings that recall was measured with), `lifetime.json` and,
 //! written last, `manifest.json` with the size and SHA-256 of the others. The id ends with the digest of the manifest, so that an id vouches for
 //! every byte. Nothing is parsed before its digest holds. Generations of format 1 (one shard, no folder, `items.txt`) are read as well.
 
@@ -53,8 +53,7 @@ pub struct Loaded {
 impl Generation {
     /// Whether the shard that an item belongs to is here.
     pub fn serves(&self, id: &ItemId) -> bool {
-        let number = shard_of(id, self.manifest.shard_count);
-        self.shards.len() == self.manifest.shard_count as usize || self.position_of(number).is_some()
+        self.is_whole() || self.position_of(shard_of(id, self.manifest.shard_count)).is_some()
     }
 
     /// The place among the shards, and the row there, of an item.

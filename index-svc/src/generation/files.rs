@@ -74,13 +74,14 @@ pub(super) fn read_matrix(dim: usize, bytes: &[u8]) -> Result<Matrix, IndexError
     Ok(Matrix::new(dim, floats.iter().map(|float| f32::from_le_bytes(*float)).collect())?)
 }
 
-pub(super) fn read_shard(manifest: &Manifest, bytes: &ShardBytes) -> Result<Shard, IndexError> {
+/// The bytes of the index are kept, not copied.
+pub(super) fn read_shard(manifest: &Manifest, bytes: ShardBytes) -> Result<Shard, IndexError> {
     let vectors = read_matrix(manifest.embedding_dim, &bytes.vectors)?;
     let items = match manifest.format_version {
         FORMAT_FLAT => ids_from_lines(&bytes.ids)?,
         _ => IdTable::decode(&bytes.ids, vectors.rows()).map_err(|e| mismatch(&format!("{IDS}: {e}")))?,
     };
-    let index = bytes.faiss.as_ref().map(|faiss| Index::read(faiss)).transpose()?;
+    let index = bytes.faiss.map(|faiss| Index::from_bytes(faiss.into())).transpose()?;
     let indexed = index.as_ref().map_or(0, Index::rows);
     if [vectors.rows(), indexed] != [items.len(); 2]
         || index.as_ref().is_some_and(|index| index.dim() != manifest.embedding_dim)

@@ -96,7 +96,7 @@ impl Generations {
             true => self.get_checked(id, &manifest, files::QUERIES).await?,
             false => Bytes::new(),
         };
-        let assembled = blocking(move || assemble(manifest, &shards, &queries)).await;
+        let assembled = blocking(move || assemble(manifest, shards, &queries)).await;
         let generation = assembled.map_err(|why| self.damaged(id, "", why.to_string()))?;
         Ok(Loaded { id: id.clone(), generation: Arc::new(generation), _memory: Arc::new(memory) })
     }
@@ -235,13 +235,13 @@ async fn digest(bytes: &Bytes) -> Result<FileDigest, IndexError> {
     blocking(move || Ok(FileDigest::of(&bytes))).await
 }
 
-fn assemble(manifest: Manifest, shards: &[ShardBytes], queries: &[u8]) -> Result<Generation, IndexError> {
+fn assemble(manifest: Manifest, shards: Vec<ShardBytes>, queries: &[u8]) -> Result<Generation, IndexError> {
     let sample_queries = match queries {
         [] => Matrix::empty(manifest.embedding_dim),
         some => files::read_matrix(manifest.embedding_dim, some)?,
     };
     let shards: Vec<_> =
-        shards.iter().map(|bytes| files::read_shard(&manifest, bytes).map(Arc::new)).collect::<Result<_, _>>()?;
+        shards.into_iter().map(|bytes| files::read_shard(&manifest, bytes).map(Arc::new)).collect::<Result<_, _>>()?;
     let rows: usize = shards.iter().map(|shard| shard.items.len()).sum();
     if shards.len() == manifest.shard_count as usize && rows != manifest.report.item_count {
         return Err(IndexError::Internal(format!("expected {} items, found {rows}", manifest.report.item_count)));
