@@ -26,9 +26,36 @@ inline Eight load(const float* at) {
     return *reinterpret_cast<const EightAnywhere*>(at);
 }
 
+#ifdef __AVX2__
+// The two halves of eight sums, added.
+inline __m128 halves(Eight a, Eight b) {
+    const __m256 s = reinterpret_cast<__m256>(a + b);
+    return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+}
+
+inline float fold(Eight a, Eight b) {
+    const __m128 four = halves(a, b), two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+// Four folds at once.
+inline void fold_all(const Eight (&even)[4], const Eight (&odd)[4], float* sums) {
+    const __m128 a = halves(even[0], odd[0]), b = halves(even[1], odd[1]);
+    const __m128 c = halves(even[2], odd[2]), d = halves(even[3], odd[3]);
+    const __m128 ab = _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
+    const __m128 cd = _mm_add_ps(_mm_movelh_ps(c, d), _mm_movehl_ps(d, c));
+    _mm_storeu_ps(sums, _mm_hadd_ps(ab, cd));
+}
+#else
 inline float fold(Eight a, Eight b) {
     const Eight s = a + b;
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+#endif
+
+template <size_t N>
+inline void fold_all(const Eight (&even)[N], const Eight (&odd)[N], float* sums) {
+    for (size_t n = 0; n < N; ++n) sums[n] = fold(even[n], odd[n]);
 }
 
 inline float value_at(const float* at) {
@@ -43,23 +70,24 @@ inline float with_tail(float sum, const float* query, const float* row, size_t f
 }
 
 // N rows at once, so that their sums do not wait for each other.
-template <int N>
+template <size_t N>
 inline void dots(const float* query, const float* const* rows, size_t dim, float* scores) {
     Eight even[N] = {}, odd[N] = {};
     size_t i = 0;
     for (; i + 2 * width <= dim; i += 2 * width) {
         const Eight q0 = load(query + i), q1 = load(query + i + width);
-        for (int n = 0; n < N; ++n) {
+        for (size_t n = 0; n < N; ++n) {
             even[n] += q0 * load(rows[n] + i);
             odd[n] += q1 * load(rows[n] + i + width);
         }
     }
     if (i + width <= dim) {
         const Eight q0 = load(query + i);
-        for (int n = 0; n < N; ++n) even[n] += q0 * load(rows[n] + i);
+        for (size_t n = 0; n < N; ++n) even[n] += q0 * load(rows[n] + i);
         i += width;
     }
-    for (int n = 0; n < N; ++n) scores[n] = with_tail(fold(even[n], odd[n]), query, rows[n], i, dim);
+    fold_all(even, odd, scores);
+    for (size_t n = 0; n < N && i < dim; ++n) scores[n] = with_tail(scores[n], query, rows[n], i, dim);
 }
 
 inline void four(const float* query, const float* row, size_t dim, float* scores) {
@@ -77,6 +105,24 @@ inline void prefetch(const void* row, size_t bytes) {
     const char* at = static_cast<const char*>(row);
     for (size_t i = 0; i < bytes; i += cache_line) __builtin_prefetch(at + i);
 }
+
+// Where the bytes are that are read after these: first what follows in the same place, then what lies elsewhere.
+struct Ahead {
+    const uint8_t* rest;
+    size_t rest_bytes;
+    const uint8_t* next;
+    size_t next_bytes;
+
+    // Fetches what is read `distance` bytes after an offset. Processors fetch ahead by themselves, but not across pages and cells.
+    inline void fetch(size_t offset, size_t bytes) const {
+        size_t at = offset + distance;
+        if (at + bytes <= rest_bytes) return prefetch(rest + at, bytes);
+        at -= rest_bytes < at ? rest_bytes : at;
+        if (at + bytes <= next_bytes) prefetch(next + at, bytes);
+    }
+
+    static constexpr size_t distance = 4096;
+};
 
 inline int32_t byte_dot(const int16_t* query, const uint8_t* code, size_t dim) {
     int32_t sum = 0;
@@ -132,10 +178,13 @@ void pagoda_ann_dots(const float* query, const float* rows, size_t n, size_t dim
 
 // The rows that are not below the threshold: their positions and scores, each with room for n. Returns how many.
 size_t pagoda_ann_dots_above(
-        const float* query, const float* rows, size_t n, size_t dim, float threshold, uint32_t* positions, float* scores) {
+        const float* query, const float* rows, size_t n, size_t dim, float threshold, const Ahead* ahead, uint32_t* positions,
+        float* scores) {
     size_t found = 0, i = 0;
+    const size_t row_bytes = dim * sizeof(float);
     for (; i + 4 <= n; i += 4) {
         float s[4];
+        ahead->fetch(i * row_bytes, 4 * row_bytes);
         four(query, rows + i * dim, dim, s);
         const bool any = !(s[0] < threshold) | !(s[1] < threshold) | !(s[2] < threshold) | !(s[3] < threshold);
         if (__builtin_expect(!any, 1)) continue;
@@ -165,12 +214,13 @@ void pagoda_ann_dots_at(const float* query, const float* rows, size_t dim, const
 }
 
 size_t pagoda_ann_byte_dots_above(
-        const int16_t* query, const uint8_t* codes, size_t n, size_t dim, int32_t threshold, uint32_t* positions,
-        int32_t* sums) {
+        const int16_t* query, const uint8_t* codes, size_t n, size_t dim, int32_t threshold, const Ahead* ahead,
+        uint32_t* positions, int32_t* sums) {
     size_t found = 0, i = 0;
 #ifdef __AVX2__
     const __m128i least = _mm_set1_epi32(threshold);
     for (; i + 4 <= n; i += 4) {
+        ahead->fetch(i * dim, 4 * dim);
         const __m128i four_sums = four_byte_dots(query, codes + i * dim, dim);
         const int below = _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpgt_epi32(least, four_sums)));
         if (__builtin_expect(below == 15, 1)) continue;
@@ -199,10 +249,5 @@ void pagoda_ann_byte_dots_at(
         if (i + ahead < n) prefetch(codes + positions[i + ahead] * dim, dim);
         sums[i] = byte_dot(query, codes + positions[i] * dim, dim);
     }
-}
-
-// Asks for the first bytes of what is read next.
-void pagoda_ann_prefetch(const uint8_t* at, size_t bytes) {
-    prefetch(at, bytes);
 }
 }

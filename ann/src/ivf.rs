@@ -7,7 +7,7 @@
 use crate::{
     AnnError, Hit, Stop,
     file::{Cell, Layout, Ranges, u64_of},
-    kernels::{BLOCK_ROWS, Block, Rows, byte_dots_above, byte_dots_at, prefetch},
+    kernels::{Ahead, BLOCK_ROWS, Block, Rows, byte_dots_above, byte_dots_at},
     mask::Sieve,
     order::Order,
     stop::CHECK_ROWS,
@@ -148,7 +148,7 @@ impl Ivf {
         let blocks = Rows::of(&self.centroids, self.dim).blocks(BLOCK_ROWS / 2);
         for (number, rows) in blocks.enumerate() {
             let first = (number * BLOCK_ROWS / 2) as u32;
-            rows.above(query, top.threshold(), &mut block);
+            rows.above(query, top.threshold(), Ahead::default(), &mut block);
             block.found().for_each(|(position, score)| top.offer(Hit { row: first + position, score }));
         }
         top.into_sorted()
@@ -183,8 +183,13 @@ impl Ivf {
         Visit { ivf: self, bytes, search, scorer, top, visited: Visited::default(), unchecked: 0 }.run()
     }
 
-    fn codes<'a>(&self, bytes: &'a [u8], cell: Cell, code_size: usize) -> &'a [u8] {
-        &bytes[cell.codes..][..cell.rows as usize * code_size]
+    fn codes<'a>(&self, bytes: &'a [u8], cell: Cell) -> &'a [u8] {
+        let code_bytes = match self.codec {
+            Codec::Flat => self.dim * size_of::<f32>(),
+            Codec::Bytes(_) => self.dim,
+            Codec::None => 0,
+        };
+        &bytes[cell.codes..][..cell.rows as usize * code_bytes]
     }
 }
 
@@ -200,26 +205,26 @@ impl Visit<'_> {
     fn best_cells(&mut self, n: usize) -> Result<(), AnnError> {
         let cells = self.ivf.best_cells(self.search.query, n.clamp(1, self.ivf.nlist()));
         for (at, cell) in cells.iter().enumerate() {
-            if let Some(next) = cells.get(at + 1) {
-                self.fetch(next.row);
-            }
-            self.step(cell.row, cell.score)?;
+            self.step(cell.row, cell.score, cells.get(at + 1).map(|next| next.row))?;
         }
         Ok(())
     }
 
     fn within(&mut self, raise: f32) -> Result<(), AnnError> {
         let mut order = Order::new(&self.ivf.centroid_scores(self.search.query));
-        while let Some((cell, score)) = order.next() {
+        let mut following = order.next();
+        while let Some((cell, score)) = following {
             if self.top.kth().is_some_and(|kth| score + raise < kth) {
                 break;
             }
-            self.step(cell, score)?;
+            following = order.next();
+            self.step(cell, score, following.map(|(next, _)| next))?;
         }
         Ok(())
     }
 
-    fn step(&mut self, cell: u32, score: f32) -> Result<(), AnnError> {
+    /// Visits a cell; the next one's codes are fetched meanwhile.
+    fn step(&mut self, cell: u32, score: f32, next: Option<u32>) -> Result<(), AnnError> {
         let cell = self.ivf.cells[cell as usize];
         self.visited.cells += 1;
         self.visited.rows += cell.rows as usize;
@@ -228,35 +233,34 @@ impl Visit<'_> {
             self.unchecked = 0;
             self.search.stop.check()?;
         }
-        self.cell(cell, score);
+        let next = next.map_or(&[][..], |next| self.ivf.codes(self.bytes, self.ivf.cells[next as usize]));
+        self.cell(cell, score, next);
         Ok(())
     }
 
-    fn fetch(&self, cell: u32) {
-        if !matches!(self.scorer, Scorer::Rows(_)) {
-            prefetch(&self.bytes[self.ivf.cells[cell as usize].codes..]);
-        }
-    }
-
-    fn cell(&mut self, cell: Cell, centroid_score: f32) {
+    fn cell(&mut self, cell: Cell, centroid_score: f32, next: &[u8]) {
         let (ivf, bytes, sieve, query) = (self.ivf, self.bytes, self.search.sieve, self.search.query);
         let lookup = Lookup { ids: &bytes[cell.ids..][..cell.rows as usize * 8], sieve };
         let top = &mut self.top;
         match &self.scorer {
             Scorer::Rows(rows) => visit_rows(*rows, query, &lookup, top),
             Scorer::Flat => {
-                let rows = Rows::from_bytes(ivf.codes(bytes, cell, ivf.dim * 4), ivf.dim);
+                let codes = ivf.codes(bytes, cell);
+                let rows = Rows::from_bytes(codes, ivf.dim);
                 let above = |from: usize, n: usize, top: &Top, block: &mut Block<f32>| {
-                    rows.part(from, n).above(query, top.threshold(), block);
+                    let ahead = Ahead { rest: &codes[from * ivf.dim * size_of::<f32>()..], next };
+                    rows.part(from, n).above(query, top.threshold(), ahead, block);
                 };
                 visit_codes(&lookup, top, above, |block| rows.at(query, block), |score| score);
             }
             Scorer::Bytes(byte_query) => {
-                let codes = ivf.codes(bytes, cell, ivf.dim);
+                let codes = ivf.codes(bytes, cell);
                 let (base, step) = (byte_query.base(centroid_score), byte_query.step);
                 let above = |from: usize, n: usize, top: &Top, block: &mut Block<i32>| {
                     let least = ((top.threshold() - base) / step).floor() as i32;
-                    byte_dots_above(&byte_query.weights, &codes[from * ivf.dim..][..n * ivf.dim], least, block);
+                    let rest = &codes[from * ivf.dim..];
+                    let ahead = Ahead { rest, next };
+                    byte_dots_above(&byte_query.weights, &rest[..n * ivf.dim], least, ahead, block);
                 };
                 let at = |block: &mut Block<i32>| byte_dots_at(&byte_query.weights, codes, block);
                 visit_codes(&lookup, top, above, at, |sum| base + step * sum as f32);

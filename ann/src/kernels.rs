@@ -4,8 +4,6 @@ use crate::Hit;
 
 /// Rows that one call scores: their positions and scores lie on its caller's stack.
 pub(crate) const BLOCK_ROWS: usize = 512;
-/// What is asked for of the cell that is visited next; the processor's own prefetching goes on from there.
-const PREFETCH_BYTES: usize = 512;
 
 unsafe extern "C" {
     fn pagoda_ann_dots(query: *const f32, rows: *const u8, n: usize, dim: usize, scores: *mut f32);
@@ -15,6 +13,7 @@ unsafe extern "C" {
         n: usize,
         dim: usize,
         threshold: f32,
+        ahead: *const RawAhead,
         positions: *mut u32,
         scores: *mut f32,
     ) -> usize;
@@ -32,6 +31,7 @@ unsafe extern "C" {
         n: usize,
         dim: usize,
         threshold: i32,
+        ahead: *const RawAhead,
         positions: *mut u32,
         sums: *mut i32,
     ) -> usize;
@@ -43,7 +43,6 @@ unsafe extern "C" {
         n: usize,
         sums: *mut i32,
     );
-    fn pagoda_ann_prefetch(at: *const u8, bytes: usize);
 }
 
 /// Rows of 32-bit floats that lie end to end, at any address.
@@ -51,6 +50,30 @@ unsafe extern "C" {
 pub(crate) struct Rows<'a> {
     bytes: &'a [u8],
     dim: usize,
+}
+
+/// What is read after some rows, so that it can be fetched in time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ahead<'a> {
+    /// From those rows on, all that is read in this place.
+    pub(crate) rest: &'a [u8],
+    /// What is read then.
+    pub(crate) next: &'a [u8],
+}
+
+#[repr(C)]
+struct RawAhead {
+    rest: *const u8,
+    rest_bytes: usize,
+    next: *const u8,
+    next_bytes: usize,
+}
+
+impl Ahead<'_> {
+    fn raw(&self) -> RawAhead {
+        let Self { rest, next } = self;
+        RawAhead { rest: rest.as_ptr(), rest_bytes: rest.len(), next: next.as_ptr(), next_bytes: next.len() }
+    }
 }
 
 /// Positions and scores of the rows of a block, as many as were found.
@@ -128,13 +151,14 @@ impl<'a> Rows<'a> {
     }
 
     /// The rows, at most [`BLOCK_ROWS`], that are not below a threshold.
-    pub(crate) fn above(self, query: &[f32], threshold: f32, block: &mut Block<f32>) {
+    pub(crate) fn above(self, query: &[f32], threshold: f32, ahead: Ahead, block: &mut Block<f32>) {
         let n = self.len();
         assert!(query.len() == self.dim && n <= BLOCK_ROWS, "a query of the rows' dimension, a block of rows");
         let (positions, scores) = (block.positions.as_mut_ptr(), block.scores.as_mut_ptr());
         let (query, rows) = (query.as_ptr(), self.bytes.as_ptr());
-        // SAFETY: there are n rows of query.len() values, and the block has room for n.
-        block.found = unsafe { pagoda_ann_dots_above(query, rows, n, self.dim, threshold, positions, scores) };
+        // SAFETY: there are n rows of query.len() values, and the block has room for n. What lies ahead is not read.
+        block.found =
+            unsafe { pagoda_ann_dots_above(query, rows, n, self.dim, threshold, &ahead.raw(), positions, scores) };
     }
 
     /// The scores of the rows at the block's positions.
@@ -160,13 +184,13 @@ impl<'a> Rows<'a> {
 }
 
 /// Sums of products of a query's 16-bit and rows' 8-bit numbers that are not below a threshold; at most [`BLOCK_ROWS`] rows.
-pub(crate) fn byte_dots_above(query: &[i16], codes: &[u8], threshold: i32, block: &mut Block<i32>) {
+pub(crate) fn byte_dots_above(query: &[i16], codes: &[u8], threshold: i32, ahead: Ahead, block: &mut Block<i32>) {
     let n = codes.len() / query.len();
     assert!(n <= BLOCK_ROWS, "a block of rows");
     let (positions, sums) = (block.positions.as_mut_ptr(), block.scores.as_mut_ptr());
     let (dim, query, codes) = (query.len(), query.as_ptr(), codes.as_ptr());
-    // SAFETY: there are n codes of query.len() bytes, and the block has room for n.
-    block.found = unsafe { pagoda_ann_byte_dots_above(query, codes, n, dim, threshold, positions, sums) };
+    // SAFETY: there are n codes of query.len() bytes, and the block has room for n. What lies ahead is not read.
+    block.found = unsafe { pagoda_ann_byte_dots_above(query, codes, n, dim, threshold, &ahead.raw(), positions, sums) };
 }
 
 /// The sums at the block's positions.
@@ -176,12 +200,6 @@ pub(crate) fn byte_dots_at(query: &[i16], codes: &[u8], block: &mut Block<i32>) 
     let (dim, positions, sums) = (query.len(), positions.as_ptr(), block.scores.as_mut_ptr());
     // SAFETY: every position is one of the codes', which have query.len() bytes.
     unsafe { pagoda_ann_byte_dots_at(query.as_ptr(), codes.as_ptr(), dim, positions, block.found, sums) }
-}
-
-/// Asks for the beginning of what is read next.
-pub(crate) fn prefetch(bytes: &[u8]) {
-    // SAFETY: a prefetch reads nothing, and the bytes are there.
-    unsafe { pagoda_ann_prefetch(bytes.as_ptr(), bytes.len().min(PREFETCH_BYTES)) }
 }
 
 fn are_below(positions: &[u32], n: usize) -> bool {
@@ -214,7 +232,7 @@ mod tests {
                 prop_assert!((f64::from(*score) - reference(query, row)).abs() < 1e-4);
             }
             let mut block = Block::new();
-            shifted.above(query, threshold, &mut block);
+            shifted.above(query, threshold, Ahead::default(), &mut block);
             let expected: Vec<_> = (0..).zip(scores.iter().copied()).filter(|(_, score)| *score >= threshold).collect();
             prop_assert_eq!(block.found().collect::<Vec<_>>(), expected);
             block.set_positions((0..n as u32).rev());
@@ -230,9 +248,9 @@ mod tests {
             let sum = |code: &[u8]| query.iter().zip(code).map(|(q, c)| i32::from(*q) * i32::from(*c)).sum::<i32>();
             let sums: Vec<_> = (0..).zip(codes.chunks(dim).map(sum)).collect();
             let mut block = Block::new();
-            byte_dots_above(query, codes, i32::MIN, &mut block);
+            byte_dots_above(query, codes, i32::MIN, Ahead::default(), &mut block);
             prop_assert_eq!(block.found().collect::<Vec<_>>(), sums.clone());
-            byte_dots_above(query, codes, sums[0].1, &mut block);
+            byte_dots_above(query, codes, sums[0].1, Ahead::default(), &mut block);
             prop_assert_eq!(block.found().collect::<Vec<_>>(), sums.iter().copied().filter(|(_, sum)| *sum >= sums[0].1).collect::<Vec<_>>());
             block.set_positions(0..n as u32);
             byte_dots_at(query, codes, &mut block);

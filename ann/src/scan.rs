@@ -2,7 +2,7 @@
 
 use crate::{
     AnnError, Bitmap, Hit, Mask, Matrix, Stop, check_vector, ffi,
-    kernels::{BLOCK_ROWS, Block, Rows},
+    kernels::{Ahead, BLOCK_ROWS, Block, Rows},
     mask::Sieve,
     stop::CHECK_ROWS,
     top::{Top, best_first},
@@ -98,7 +98,7 @@ fn scan_blocks(rows: Rows, queries: &[&[f32]], tops: &mut [Top], sieve: &Sieve, 
         }
         let first = (number * BLOCK_ROWS) as u32;
         for (query, top) in queries.iter().zip(tops.iter_mut()) {
-            part.above(query, top.threshold(), &mut block);
+            part.above(query, top.threshold(), Ahead::default(), &mut block);
             let hits = block.found().map(|(position, score)| Hit { row: first + position, score });
             hits.filter(|hit| sieve.passes(hit.row)).for_each(|hit| top.offer(hit));
         }
