@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Below so many rows an exact scan is as fast as anything.
 const FLAT_ROWS_LIMIT: usize = 20_000;
-/// Above so many rows 8-bit codes earn their place: the lists shrink to a quarter.
-const SQ8_ROWS_FLOOR: usize = 2_000_000;
+/// From so many rows on 8-bit codes, re-scored from the rows, are faster than the rows themselves: the lists are a quarter of the size.
+const SQ8_ROWS_FLOOR: usize = 100_000;
 const NLIST_LIMIT: usize = 65_536;
 /// Cells of fewer rows than this are not worth a k-means.
 const ROWS_PER_CELL_FLOOR: usize = 10;
@@ -134,8 +134,8 @@ mod tests {
     #[test]
     fn the_kind_follows_from_the_size() {
         assert_eq!(Spec::for_rows(10).kind, Kind::Flat);
-        assert_eq!(Spec::for_rows(100_000), Spec { kind: Kind::IvfFlat, nlist: 1264, hnsw_m: 0 });
-        assert_eq!(Spec::for_rows(3_000_000).kind, Kind::IvfSq8);
+        assert_eq!(Spec::for_rows(99_999), Spec { kind: Kind::IvfFlat, nlist: 1264, hnsw_m: 0 });
+        assert_eq!(Spec::for_rows(100_000).kind, Kind::IvfSq8);
         assert_eq!(Spec::of_kind(Kind::IvfFlat, 3).nlist, 1);
         assert_eq!(Spec::of_kind(Kind::IvfPqFsRefine, 255).kind, Kind::Flat);
     }
