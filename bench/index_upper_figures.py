@@ -76,7 +76,7 @@ def ladder_lines(upper: dict) -> list[str]:
     clean = upper["clean"]
     lines = [f"rung, k = 100, {upper['kind']}, nprobe {clean['nprobe']:<6} us median      min      max   of wheel   of ann"]
     below = {name: clean["us"][name]["median"] for name in ("wheel", "ann")}
-    names = {"wheel": "wheel, without Python", "ann": "ann", "snapshot": "snapshot", "rpc": "rpc (server process)"}
+    names = {"wheel": "wheel, re-scored, without Python", "wheel_flat": "wheel, plain lists, without Python", "ann": "ann", "snapshot": "snapshot", "rpc": "rpc (server process)"}
     lines += [rung_line(names[name], us, below) for name, us in clean["us"].items()]
     for cell in upper["written"]["cells"]:
         lines += [f"{cell['state']}: recall_at_100 {cell['recall_at_100']:.3f}"]

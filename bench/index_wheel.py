@@ -13,6 +13,10 @@ import faiss
 import numpy
 
 FACTORIES = {"ivf_flat": "IVF{nlist},Flat", "ivf_sq8": "IVF{nlist},SQ8", "ivf_pq_fs_refine": "IVF{nlist},PQ{m}x4fsr"}
+# Kinds whose codes are not the rows: what they find is scored anew from the rows, as `ann` does, or recall would differ.
+REFINED = {"ivf_sq8", "ivf_pq_fs_refine"}
+# Bytes rank nearly as rows do: so many more than k suffice.
+BYTES_OVER_FETCH = 1.2
 BLOCK = 65_536
 
 
@@ -37,8 +41,10 @@ class Wheel:
     def load(self, file: str, kind: str) -> dict:
         """The index that the other side wrote."""
         self.index, self.refined = faiss.read_index(file), None
-        if kind == "ivf_pq_fs_refine":
-            self.refined = faiss.IndexRefineFlat(self.index, faiss.swig_ptr(self.rows()))
+        if kind in REFINED:
+            self.flat = faiss.IndexFlatIP(self.dim)
+            self.flat.add(self.rows())
+            self.refined = faiss.IndexRefine(self.index, self.flat)
         return {}
 
     def search(self, k: int, nprobe: int, first: int, count: int, over_fetch: int = 0, mask: str = "", hits: str = "") -> dict:
@@ -53,14 +59,14 @@ class Wheel:
         return {"search_cpu_s": seconds}
 
     def told(self, nprobe: int, over_fetch: int, mask: str):
-        """The index to ask, and the parameters of a search. Fast scan takes the index's own nprobe."""
+        """The index to ask, and the parameters of a search. A fast scan that is refined takes the index's own nprobe."""
         self.bitmap = numpy.fromfile(mask, "u1") if mask else None
         selector = faiss.IDSelectorBitmap(self.bitmap) if mask else None
         if self.refined is None:
             return self.index, faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
         self.index.nprobe = nprobe
         self.base_told = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
-        return self.refined, faiss.IndexRefineSearchParameters(k_factor=over_fetch, base_index_params=self.base_told)
+        return self.refined, faiss.IndexRefineSearchParameters(k_factor=over_fetch or BYTES_OVER_FETCH, base_index_params=self.base_told)
 
     def overhead(self, count: int) -> dict:
         """Calls that search one row: what Python adds to each."""
