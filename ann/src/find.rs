@@ -15,6 +15,8 @@ const UNCALIBRATED_ONE_IN: usize = 20;
 /// Candidates beyond k that 8-bit codes are asked for: what they may have in the wrong order.
 const BYTES_OVER_FETCH_ONE_IN: usize = 8;
 const BYTES_OVER_FETCH: usize = 8;
+/// Rows that a graph's search scores for each entry of its list, in about: its neighbours.
+const GRAPH_ROWS_AN_ENTRY: usize = 32;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,6 +112,24 @@ impl Index {
         let asks = vectors.iter().map(|vector| ask(vector));
         asks.map(|query| Ask { index: self, rows: matrix, query: &query, k, sieve: &sieve, step: &step }.run(plan))
             .collect()
+    }
+
+    /// About how many rows and centroids a search looks at, told before it begins; the query's vector does not matter.
+    pub fn rows_read(&self, tuning: &Tuning, query: &Query) -> Result<usize, AnnError> {
+        let sieve = query.mask.sieve(self.rows())?;
+        let k = query.k.min(sieve.count());
+        let step = tuning.at(k);
+        let ask = Ask { index: self, rows: Rows::from_bytes(&[], self.dim()), query, k, sieve: &sieve, step: &step };
+        let visited = match ask.plan(tuning.scan_rows) {
+            Plan::Scan => return Ok(sieve.count()),
+            Plan::Visit(parameters) => parameters,
+            Plan::Within(_) => step.parameters.widened(self.rows(), sieve.count()),
+        };
+        let reads = match self.nlist() {
+            0 => visited.ef_search as usize * GRAPH_ROWS_AN_ENTRY,
+            nlist => nlist + visited.nprobe as usize * self.rows().div_ceil(nlist),
+        };
+        Ok(reads.min(self.rows() + self.nlist()))
     }
 
     fn check_rows(&self, rows: &Matrix) -> Result<(), AnnError> {

@@ -95,6 +95,7 @@ pub struct Search {
     pub k_limit: usize,
     pub threads: usize,
     pub live_recall_share: f64,
+    pub live_recall_core_share: f64,
 }
 
 /// `[write]`.
@@ -203,6 +204,7 @@ impl Config {
         faults.check_range("build.shard_count", self.build.shard_count.into(), 1..=SHARDS_LIMIT.into());
         faults.check_range("build.values_max", self.build.values_max, 1..=1 << 40);
         check_share(faults, "search.live_recall_share", self.search.live_recall_share);
+        check_share(faults, "search.live_recall_core_share", self.search.live_recall_core_share);
         check_share(faults, "build.recall_at_100_target", self.build.recall_at_100_target);
         check_share(faults, "build.recall_at_500_target", self.build.recall_at_500_target);
         check_share(faults, "build.recall_at_100_min", self.build.recall_at_100_min);

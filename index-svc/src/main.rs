@@ -6,6 +6,10 @@ use clap::Parser;
 use index_svc::{app, config::Config};
 use pagoda_server::{ServerArgs, process};
 
+/// Ids and replies are many small allocations that are freed on other threads than those that made them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The vector index of Pagoda: embeddings in, nearest ids out.
 #[derive(Parser)]
 #[command(version)]

@@ -52,7 +52,9 @@ fn items(rng: &mut ChaCha8Rng) -> Vec<proto::ItemEmbedding> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_careless_search_shows_in_the_metric_of_its_kind() {
     let metrics = PrometheusBuilder::new().install_recorder().unwrap();
-    let index = open(&Store::open("memory://").unwrap(), &["search.live_recall_share=1"]).await;
+    let index =
+        open(&Store::open("memory://").unwrap(), &["search.live_recall_share=1", "search.live_recall_core_share=1"])
+            .await;
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let spec = proto::IndexSpec { kind: proto::IndexKind::IvfFlat.into(), nlist: 64, ..Default::default() };
     let header = proto::GenerationHeader {

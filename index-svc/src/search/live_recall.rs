@@ -1,5 +1,8 @@
 //! [`LiveRecall`]: a share of live queries is searched exactly as well, off the serving path, so that what is lost is a metric.
 //!
+//! A check scans everything, so that its cost grows with the catalog: after each one the checking thread rests, for so long that it takes no
+//! more than its share of a core. What comes meanwhile is dropped, which does not depend on the queries.
+//!
 //! For each such query, with k' the number of items that the exact search finds:
 //! - **approximation loss**: the share of the k' that the approximate search misses with neither filter nor exclusions nor groups;
 //! - **filter loss**: the share that it misses with them, less the approximation loss. Below 0 where a filter is so narrow that the search is exact;
@@ -14,8 +17,9 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
+    time::{Duration, Instant},
 };
 
 use pagoda_ann::Stop;
@@ -52,10 +56,10 @@ struct Sample {
 }
 
 impl LiveRecall {
-    /// Starts the checking thread. `share` is above 0 and at most 1.
-    pub fn start(current: Current, share: f64) -> Self {
+    /// Starts the checking thread. `share` is of the queries, `core_share` of a core's time; both are above 0 and at most 1.
+    pub fn start(current: Current, share: f64, core_share: f64) -> Self {
         let (queue, samples) = sync_channel(QUEUE_CAPACITY);
-        let checking = move || check_all(&samples, &current);
+        let checking = move || check_all(&samples, &current, core_share);
         if let Err(error) = std::thread::Builder::new().name("live-recall".into()).spawn(checking) {
             tracing::error!(%error, "no thread for live recall: it is not measured");
         }
@@ -71,19 +75,37 @@ impl LiveRecall {
         }
         let sample = Sample { query, snapshot: snapshot.clone(), answered: answered.clone() };
         if self.queue.try_send(sample).is_err() {
-            metrics::counter!("index_live_recall_dropped_total").increment(1);
+            count_dropped();
         }
     }
 }
 
-fn check_all(samples: &Receiver<Sample>, current: &Current) {
-    for sample in samples {
+fn check_all(samples: &Receiver<Sample>, current: &Current, core_share: f64) {
+    while let Ok(sample) = samples.recv() {
+        let began = Instant::now();
         match sample.losses(&current.load_full()) {
             Ok(losses) => losses.record(),
             // Its space may have gone with the newest snapshot; such a query tells nothing.
             Err(error) => tracing::debug!(%error, "a live query was not checked"),
         }
+        drop(sample);
+        rest(samples, began.elapsed().mul_f64(1.0 / core_share - 1.0));
     }
+}
+
+/// Passes over what comes for so long.
+fn rest(samples: &Receiver<Sample>, time: Duration) {
+    let began = Instant::now();
+    while let Some(left) = time.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+        match samples.recv_timeout(left) {
+            Ok(_) => count_dropped(),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn count_dropped() {
+    metrics::counter!("index_live_recall_dropped_total").increment(1);
 }
 
 impl Sample {

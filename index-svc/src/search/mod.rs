@@ -1,5 +1,6 @@
 //! Searches of one snapshot: what may be found is settled once ([`scope`]), then each query ranks it ([`ranking`]).
 
+mod effort;
 mod groups;
 pub mod live_recall;
 mod ranking;

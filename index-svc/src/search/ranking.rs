@@ -9,7 +9,7 @@ use super::{
     groups::Walk,
     scope::{Rows, Scope, Segment},
 };
-use crate::{delta::Part, error::IndexError, filter::GroupLimit};
+use crate::{delta::Part, error::IndexError, filter::GroupLimit, ids::IdRef};
 
 /// Where items are grouped, so many times more than needed are fetched, and again so many times more while they do not suffice.
 const WIDEN_BY: usize = 4;
@@ -94,12 +94,13 @@ impl Scope<'_> {
     }
 
     fn found(&self, best: &[Placed]) -> Vec<Found> {
-        let found = |placed: &Placed| {
-            let rows = self.rows(placed);
-            let from_delta = matches!(rows, Rows::Delta(_));
-            Found { id: rows.id(placed.hit.row).into(), score: placed.hit.score, from_delta }
+        // Ids lie anywhere in memory. All are looked up before the first is copied, so that the look-ups do not wait for each other.
+        let ids: Vec<IdRef<'_>> = best.iter().map(|placed| self.rows(placed).id(placed.hit.row)).collect();
+        let found = |(placed, id): (&Placed, IdRef<'_>)| {
+            let from_delta = matches!(self.rows(placed), Rows::Delta(_));
+            Found { id: id.into(), score: placed.hit.score, from_delta }
         };
-        best.iter().map(found).collect()
+        best.iter().zip(ids).map(found).collect()
     }
 }
 

@@ -35,8 +35,9 @@ impl Searcher {
     /// A searcher of the current snapshot.
     pub fn new(current: Current, settings: &config::Search) -> Self {
         let permits = Arc::new(Semaphore::new(config::or_cores(settings.threads)));
-        let live_recall =
-            (settings.live_recall_share > 0.0).then(|| LiveRecall::start(current.clone(), settings.live_recall_share));
+        let (share, core_share) = (settings.live_recall_share, settings.live_recall_core_share);
+        let is_checked = share > 0.0 && core_share > 0.0;
+        let live_recall = is_checked.then(|| LiveRecall::start(current.clone(), share, core_share));
         Self { current, permits, live_recall }
     }
 
@@ -48,7 +49,8 @@ impl Searcher {
         let gone = Arc::new(AtomicBool::new(false));
         let _caller = Caller { gone: gone.clone() };
         let live_recall = self.live_recall.clone();
-        blocking(move || {
+        let is_short = query.is_short(&snapshot);
+        let work = move || {
             let _permit = permit;
             let stop = Stop { deadline: Some(deadline.0), cancelled: Some(&gone) };
             let answer = super::search(&snapshot, &query, stop)?;
@@ -56,8 +58,8 @@ impl Searcher {
                 live_recall.consider(&snapshot, query, &answer);
             }
             Ok(answer)
-        })
-        .await
+        };
+        if is_short { work() } else { blocking(work).await }
     }
 
     /// How many searches could begin now.
