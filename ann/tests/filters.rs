@@ -84,15 +84,24 @@ fn few_allowed_rows_are_scanned_and_many_are_searched() {
     for kind in [Kind::IvfFlat, Kind::IvfSq8, Kind::IvfPqFsRefine] {
         let index = build(kind, &rows);
         let tuning = tuned(&index, &rows);
-        let visited = |step_by: usize| {
+        // How, how many rows on average, and what was told before.
+        let visited = |step_by: usize, exact: bool| {
             let allowed = Bitmap::of(ROWS, (0..ROWS as u32).step_by(step_by));
-            let ask = |user| Query { vector: users.row(user), k: K, mask: Mask::of(&allowed), ..Query::default() };
+            let mask = if step_by == 1 { Mask::default() } else { Mask::of(&allowed) };
+            let ask = |user| Query { vector: users.row(user), k: K, mask, exact, ..Query::default() };
             let found: Vec<_> = (0..20).map(|user| index.find(&rows, &tuning, &ask(user)).unwrap()).collect();
-            (found[0].mode, found.iter().map(|found| found.visited_rows).sum::<usize>() / found.len())
+            let told = index.rows_read(&tuning, &ask(0)).unwrap();
+            (found[0].mode, found.iter().map(|found| found.visited_rows).sum::<usize>() / found.len(), told)
         };
-        assert_eq!(visited(100), (Mode::Scan, ROWS / 100));
-        let (mode, rows) = visited(2);
+        assert_eq!(visited(100, false), (Mode::Scan, ROWS / 100, ROWS / 100));
+        assert_eq!(visited(1, true), (Mode::Scan, ROWS, ROWS));
+        let (mode, rows, told) = visited(2, false);
         assert!(mode == Mode::Masked && rows < ROWS / 2, "{kind:?}: {rows} rows visited");
+        assert!((rows / 4..ROWS).contains(&told), "{kind:?}: {rows} rows visited, {told} told");
+        let (mode, rows, told) = visited(1, false);
+        // A fast scan does not say what it visited.
+        assert!(mode == Mode::Cells && rows < ROWS / 2, "{kind:?}: {rows} rows visited");
+        assert!((rows / 2..ROWS / 2).contains(&told), "{kind:?}: {rows} rows visited, {told} told");
     }
 }
 
