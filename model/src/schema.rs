@@ -1,8 +1,12 @@
 //! `schema.toml`: which features users and items have, where the tables keep them, and what an interaction is.
 
+mod written;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+use written::WrittenFeature;
 
 /// The features of both sides and the shape of the interactions table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,12 +37,13 @@ pub struct EntitySchema {
 
 /// One feature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "WrittenFeature")]
 pub struct Feature {
     /// Its name, which is also its column in the table.
     pub name: String,
     /// Whether searches may filter and group by it: for items' categories, lists of categories and numbers. Says nothing to the towers, so that it
     /// may differ between a catalog and the model.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub filterable: bool,
     /// What it is.
     #[serde(flatten)]
@@ -46,14 +51,14 @@ pub struct Feature {
 }
 
 /// What a feature is, and with that how it is encoded.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FeatureKind {
     /// The entity's own id: one embedding row each, and some for ids never seen in training. With `hash_buckets`, for vocabularies
     /// without bound: so many rows that all ids share, of which each has the mean of the two that two hashes choose.
     Id {
         /// How many rows hashed ids share; absent: ids are not hashed.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         hash_buckets: Option<usize>,
     },
     /// One of a set of texts: one embedding row each.
@@ -64,19 +69,16 @@ pub enum FeatureKind {
     /// never from the users' table.
     Sequence {
         /// How many of the newest are used.
-        #[serde(default = "default_max_length")]
         max_length: usize,
     },
     /// A number.
     Numeric {
         /// How it is scaled.
-        #[serde(default)]
         scale: NumericScale,
     },
     /// A text: letter n-grams as in DSSM (Huang et al., CIKM 2013) and word tokens, hashed into `buckets` rows, pooled by their mean.
     Text {
         /// How many rows the n-grams share.
-        #[serde(default = "default_text_buckets")]
         buckets: usize,
     },
     /// A vector made elsewhere.
@@ -143,20 +145,12 @@ impl Default for InteractionSchema {
     }
 }
 
-const fn default_max_length() -> usize {
-    50
-}
-
-const fn default_text_buckets() -> usize {
-    16_384
-}
-
 /// The column that says `train` or `test` where [`Split::Given`] is declared.
 pub const SPLIT_COLUMN: &str = "split";
 
 /// What is wrong with a schema: every fault at once, each naming its key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("; "))]
+#[error("bad schema:\n  {}", .0.join("\n").replace('\n', "\n  "))]
 pub struct InvalidSchema(pub Vec<String>);
 
 impl Schema {
@@ -324,8 +318,9 @@ buy = 3
             .replace("max_length = 20", "max_length = 0")
             .replace("buy = 3", "buy = -3")
             .replace("\"price\"", "\"item_id\"");
-        let InvalidSchema(faults) = Schema::from_toml(&bad).unwrap_err();
-        assert_eq!(faults.len(), 3, "{faults:?}");
+        let error = Schema::from_toml(&bad).unwrap_err();
+        assert_eq!(error.0.len(), 3, "{error}");
+        assert_eq!(error.to_string().lines().count(), 4, "{error}");
     }
 
     #[test]
@@ -340,13 +335,32 @@ buy = 3
     }
 
     #[test]
+    fn a_fault_of_a_feature_points_at_the_line_of_its_key() {
+        for (good, bad) in [("\"numeric\"", "\"numerick\""), ("\"log\"", "\"logg\""), ("= 20", "= \"20\"")] {
+            let text = GOOD.replace(good, bad);
+            let line = 1 + text.lines().position(|line| line.contains(bad)).unwrap();
+            let error = Schema::from_toml(&text).unwrap_err().to_string();
+            assert!(error.contains(&format!("line {line}, column")) && error.contains(bad), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_feature_leaves_out_has_its_default_or_is_asked_for() {
+        let kind = |text: &str| {
+            let schema = Schema::from_toml(&GOOD.replace("kind = \"id\"", &format!("kind = \"{text}\"")));
+            schema.map(|schema| schema.item.features[0].kind.clone())
+        };
+        assert_eq!(kind("text"), Ok(FeatureKind::Text { buckets: 16_384 }));
+        assert_eq!(kind("numeric"), Ok(FeatureKind::Numeric { scale: NumericScale::Standardise }));
+        assert!(kind("dense").unwrap_err().to_string().contains("`dim`"));
+        let schema = Schema::from_toml(&GOOD.replace("max_length = 20", "")).unwrap();
+        assert_eq!(schema.history(), Some(("history", 50)));
+    }
+
+    #[test]
     fn unknown_keys_and_kinds_are_refused() {
         assert!(Schema::from_toml(&GOOD.replace("title =", "titel =")).unwrap_err().to_string().contains("titel"));
-        assert!(
-            Schema::from_toml(&GOOD.replace("\"numeric\"", "\"numerick\""))
-                .unwrap_err()
-                .to_string()
-                .contains("numerick")
-        );
+        assert!(Schema::from_toml(&GOOD.replace("scale =", "scael =")).unwrap_err().to_string().contains("scael"));
+        assert!(Schema::from_toml(&GOOD.replace("numeric", "numerick")).unwrap_err().to_string().contains("numerick"));
     }
 }

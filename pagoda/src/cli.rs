@@ -192,13 +192,20 @@ pub(crate) struct TrainArgs {
 
 /// What is laid over the default settings of training.
 #[derive(Debug, Args)]
-pub(crate) struct Layers {
+pub(crate) struct Overlays {
     /// Settings for a known protocol: sequences or implicit; --config is laid over it
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Option<String>,
     /// A TOML file of training settings; absent keys keep their defaults
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// The same, and a seed.
+#[derive(Debug, Args)]
+pub(crate) struct Layers {
+    #[command(flatten)]
+    pub(crate) overlays: Overlays,
     /// The seed, over the config's
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,

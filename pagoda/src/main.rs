@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", output::told(&error));
+            eprintln!("error: {}", output::folded(&output::told(&error)));
             ExitCode::FAILURE
         }
     }

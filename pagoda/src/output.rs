@@ -53,6 +53,37 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     told
 }
 
+/// A message with the lines of its lists, which are indented, folded to [`WIDTH`]. All others are whole, since they may have commands to copy.
+pub(crate) fn folded(message: &str) -> String {
+    let line = |line: &str| if line.starts_with(' ') { fold(line) } else { line.to_owned() };
+    message.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A line broken between words where it is wider than [`WIDTH`]; what goes on is set deeper than it began.
+fn fold(line: &str) -> String {
+    let indent = line.len() - line.trim_start().len();
+    let (mut folded, mut used) = (line[..indent].to_owned(), indent);
+    for (place, word) in line[indent..].split(' ').enumerate() {
+        let width = word.width();
+        if place > 0 && used + 1 + width > usize::from(WIDTH) {
+            folded.push('\n');
+            folded.push_str(&" ".repeat(indent + 2));
+            used = indent + 2;
+        } else if place > 0 {
+            folded.push(' ');
+            used += 1;
+        }
+        folded.push_str(word);
+        used += width;
+    }
+    folded
+}
+
+/// What a person should know beside a result, folded to [`WIDTH`].
+pub(crate) fn noted(text: &str) -> String {
+    format!("note: {text}").lines().map(fold).collect::<Vec<_>>().join("\n")
+}
+
 /// Prints a line; a reader that has gone (`| head`) is no failure.
 pub(crate) fn say(text: impl std::fmt::Display) {
     if let Err(error) = writeln!(io::stdout().lock(), "{text}")
@@ -108,6 +139,17 @@ mod tests {
     fn errors_say_each_cause_once() {
         let error = anyhow::anyhow!("no such file").context("a.csv: no such file").context("--hard");
         assert_eq!(told(&error), "--hard: a.csv: no such file");
+    }
+
+    #[test]
+    fn lists_are_folded_between_words_and_set_deeper() {
+        let listed = folded(&format!("error: {}\n  training.epoch:{}", "said whole ".repeat(9), " a name,".repeat(20)));
+        let lines: Vec<&str> = listed.lines().collect();
+        assert!(lines[0].width() > 80 && lines[1].starts_with("  training.epoch: a name,"), "{listed}");
+        assert!(lines.len() == 4 && lines[2..].iter().all(|line| line.starts_with("    ")), "{listed}");
+        assert!(lines[1..].iter().all(|line| line.width() <= 80), "{listed}");
+        assert!(lines[1..3].iter().all(|line| line.width() > 70), "no sooner than needed: {listed}");
+        assert_eq!(fold(&"x".repeat(90)), "x".repeat(90));
     }
 
     #[test]

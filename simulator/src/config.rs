@@ -30,7 +30,7 @@ pub struct Config {
 
 /// What is wrong with a configuration: every fault at once, each naming its key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("; "))]
+#[error("bad world:\n  {}", .0.join("\n  "))]
 pub struct InvalidConfig(pub Vec<String>);
 
 /// Why the world of a data directory is unknown.

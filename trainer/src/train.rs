@@ -23,7 +23,7 @@ use crate::{
     data::{Data, Part},
     engine::{CheckpointStore, Encoded, FitTask, Fitted, fit, initial_model},
     error::TrainError,
-    evaluation::{Evaluation, ModelRanker, example_queries, recall_at_20, validation_queries},
+    evaluation::{Evaluation, example_queries, recall_at_20, validation_queries},
     learn::{Learned, sample_users},
     mining::HardPools,
     progress::{Progress, Report, Stage},
@@ -107,7 +107,7 @@ pub fn evaluate(
         config: &config.evaluation,
         seed: config.seed,
     };
-    let mut summary = threads()?.install(|| evaluation.run(progress))?;
+    let mut summary = threads()?.install(|| evaluation.run(&evaluation.ranker()?, progress))?;
     summary.warnings.extend(unrelated(bundle, &encoded, &data));
     Ok(summary)
 }
@@ -152,9 +152,12 @@ pub(crate) fn train_data(
         config: &config.evaluation,
         seed: config.seed,
     };
-    let mut figures = clock.time("evaluate", || evaluation.run(progress))?;
+    let (mut figures, examples) = clock.time("evaluate", || {
+        let ranker = evaluation.ranker()?;
+        let queries = example_queries(&data, EXAMPLE_USERS, config.seed)?;
+        Ok::<_, TrainError>((evaluation.run(&ranker, progress)?, ExampleUsers::new(queries, &ranker)?))
+    })?;
     figures.warnings.extend(hard.as_ref().and_then(|pools| pools.bad_rows().note()));
-    let examples = example_users(&evaluation)?;
 
     let sample_items = data.catalog.iter().take(SAMPLE_USERS_LIMIT).cloned().collect();
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
@@ -276,13 +279,6 @@ fn hard_pools(config: &TrainConfig, data: &Data) -> Result<Option<HardPools>, Tr
     Ok(Some(HardPools::read(file.as_ref(), &data.users, &data.catalog)?))
 }
 
-fn example_users(evaluation: &Evaluation<'_>) -> Result<ExampleUsers, TrainError> {
-    let Evaluation { data, encoded, model, objective_weights, seed, .. } = *evaluation;
-    let queries = example_queries(data, EXAMPLE_USERS, seed)?;
-    let ranker = ModelRanker::new(data, encoded, model, objective_weights)?;
-    ExampleUsers::new(queries, &ranker)
-}
-
 /// Dimensions of features and events of objectives that the schema does not have are slips of the pen.
 fn check_names(config: &TrainConfig, data: &Data) -> Result<(), InvalidConfig> {
     let sides = [("user", &data.schema.user), ("item", &data.schema.item)];
@@ -291,10 +287,13 @@ fn check_names(config: &TrainConfig, data: &Data) -> Result<(), InvalidConfig> {
     let features = config.model.dims.features.keys().filter(|name| !known.contains(name)).map(|name| {
         format!("model.dims.features.\"{name}\": the schema has no such feature, it has {}", known.join(", "))
     });
-    let events: Vec<&String> = data.schema.interactions.events.keys().collect();
+    let events: Vec<&str> = data.schema.interactions.events.keys().map(String::as_str).collect();
+    let known_events = &events.join(", ");
     let objectives = config.objectives.iter().flat_map(|(name, objective)| {
-        let unknown = objective.events.iter().filter(|event| !events.contains(event));
-        let unknown = unknown.map(move |event| format!("objectives.{name}.events: the schema has no event `{event}`"));
+        let unknown = objective.events.iter().filter(|event| !events.contains(&event.as_str()));
+        let unknown = unknown.map(move |event| {
+            format!("objectives.{name}.events: the schema has no event `{event}`, it has {known_events}")
+        });
         let weight = |event: &String| data.schema.interactions.events.get(event).copied().unwrap_or(1.0);
         let weighs = objective.events.iter().any(|event| weight(event) > 0.0);
         let nothing = (!weighs).then(|| {

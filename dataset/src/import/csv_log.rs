@@ -13,7 +13,7 @@ use crate::{
     decode::{self, Cell, Wanted},
     entities::{EntityTable, at},
     error::DatasetError,
-    source::{Column, Row, Source},
+    source::{Column, Row, Source, listed},
     write::DatasetTables,
 };
 
@@ -44,12 +44,14 @@ pub(super) fn read(path: &Path, options: &ImportOptions) -> Result<Imported, Dat
     source.read(&columns, &options.limits, &mut |row| counter.count(row.number, reader.row(row, &columns)))?;
     let bad_rows = counter.finish()?;
     let weights = weights(&reader.events, &options.events);
+    let positive_rule = positive_rule(&columns[3].name, &reader.events);
     let users = users_by_history(reader.log.history_length());
     let log = reader.log.finish(reader.events);
     let interactions = InteractionSchema { events: weights, ..InteractionSchema::default() };
     let schema = Schema { user: users, item: items_by_id(), interactions };
     let items = catalog(EntityTable::default(), &log);
-    Ok(Imported { tables: DatasetTables { schema, users: None, items, log }, positive_rating: None, bad_rows })
+    let tables = DatasetTables { schema, users: None, items, log };
+    Ok(Imported { tables, positive_rule, positive_rating: None, bad_rows })
 }
 
 /// The columns asked for by name, else the header's first of the usual names, in any case.
@@ -105,6 +107,15 @@ fn seconds(cell: &Cell<'_>, latest: i64) -> Result<i64, String> {
     let time = decode::timestamp(cell, latest.saturating_mul(1000))?;
     let time = if time > SECONDS_MAX { time / 1000 } else { time };
     decode::timestamp(&Cell::Integer(time), latest)
+}
+
+fn positive_rule(column: &str, events: &[String]) -> String {
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    format!(
+        "column `{column}` has {}, and an event is a positive unless it weighs 0, as {} do",
+        listed(&events),
+        IMPRESSION_NAMES.join(", ")
+    )
 }
 
 fn weights(events: &[String], asked: &BTreeMap<String, f32>) -> BTreeMap<String, f32> {

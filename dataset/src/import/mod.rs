@@ -89,11 +89,14 @@ pub struct UnknownFormat {
 /// What an importer gathers.
 struct Imported {
     tables: DatasetTables,
+    /// Which rows are positives, as messages say it.
+    positive_rule: String,
     positive_rating: Option<f64>,
     bad_rows: BadRows,
 }
 
-/// Reads `path` in a format and writes a data directory at `out`. On an error nothing is written.
+/// Reads `path` in a format and writes a data directory at `out`. On an error nothing is written. That there is no positive is
+/// one: nothing could be learned.
 pub fn import(format: Format, path: &Path, out: &Path, options: &ImportOptions) -> Result<ImportReport, DatasetError> {
     check_replaceable(out)?;
     let imported = match format {
@@ -103,14 +106,16 @@ pub fn import(format: Format, path: &Path, out: &Path, options: &ImportOptions) 
         Format::Sequences => sequences::read(path, options),
         Format::Csv => csv_log::read(path, options),
     }?;
-    if imported.tables.log.rows.is_empty() {
-        return Err(DatasetError::malformed(
-            path.display().to_string(),
-            "expected at least one interaction, found none",
-        ));
+    let report = imported.report();
+    let refused = |description: &str| Err(DatasetError::malformed(path.display().to_string(), description));
+    if report.interactions == 0 {
+        return refused("expected at least one interaction, found none");
+    }
+    if report.positives == 0 {
+        return refused(&format!("expected at least one positive, found none:\n  {}", imported.positive_rule));
     }
     write_dataset(out, &imported.tables)?;
-    Ok(imported.report())
+    Ok(report)
 }
 
 impl Imported {

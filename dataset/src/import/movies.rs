@@ -64,7 +64,8 @@ impl Ratings {
         let items = catalog(films, &log);
         let schema = Schema { user: users.0, item: film_schema(), interactions: interaction_schema() };
         let tables = DatasetTables { schema, users: users.1, items, log };
-        Imported { tables, positive_rating: Some(threshold), bad_rows: BadRows::default() }
+        let positive_rule = format!("ratings from {threshold} on are positives, the highest is {highest}");
+        Imported { tables, positive_rule, positive_rating: Some(threshold), bad_rows: BadRows::default() }
     }
 }
 

@@ -60,5 +60,6 @@ pub(super) fn imported(log: LogBuilder, split: Split, bad_rows: BadRows) -> Impo
         InteractionSchema { events: [("click".to_owned(), 1.0)].into(), split, ..InteractionSchema::default() };
     let schema = Schema { user: users, item: items_by_id(), interactions };
     let items = catalog(EntityTable::default(), &log);
-    Imported { tables: DatasetTables { schema, users: None, items, log }, positive_rating: None, bad_rows }
+    let tables = DatasetTables { schema, users: None, items, log };
+    Imported { tables, positive_rule: "every row is one".to_owned(), positive_rating: None, bad_rows }
 }

@@ -139,6 +139,19 @@ fn bad_lines_are_counted_and_named() {
 }
 
 #[test]
+fn a_log_without_a_positive_is_refused_by_naming_the_column_and_the_rule() {
+    let text = b"user,item,time,action\nu,a,5,impression\nu,b,6,Show\n";
+    let dir = directory(&[("log.csv", text), ("ratings.dat", b"1::10::4::100\n")]);
+    let error = refused(Format::Csv, &dir.path().join("log.csv"));
+    assert!(error.contains("log.csv: expected at least one positive, found none"), "{error}");
+    assert!(error.contains("column `action` has `impression`, `Show`") && error.contains("exposure"), "{error}");
+    let options = ImportOptions { positive_rating: Some(4.5), ..ImportOptions::default() };
+    let error = import(Format::MovielensDat, dir.path(), &dir.path().join("data"), &options).unwrap_err().to_string();
+    assert!(error.contains("ratings from 4.5 on are positives, the highest is 4"), "{error}");
+    assert!(!dir.path().join("data").exists());
+}
+
+#[test]
 fn what_is_missing_is_named_and_nothing_is_written() {
     let empty = directory(&[("other.csv", b"who,what,when\nu,a,5\n"), ("none.csv", b"")]);
     assert!(

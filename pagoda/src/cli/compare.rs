@@ -7,10 +7,12 @@ use clap::{
     builder::{NonEmptyStringValueParser, ValueHint},
 };
 
+use super::Overlays;
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A recipe file is TOML. Each recipe states what it does otherwise than the others, and may have hard negatives \
-mined first:
+A recipe file is TOML. Each recipe states what it does otherwise than the others, over the --preset and --config that all \
+share, and may have hard negatives mined first:
 
   [[recipe]]
   name = \"hard\"
@@ -73,12 +75,9 @@ pub(crate) struct CompareRuns {
     /// Only the recipes of these names
     #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub(crate) only: Vec<String>,
-    /// Settings for a known protocol: sequences or implicit; --config is laid over it, a recipe over both
-    #[arg(long, value_name = "NAME")]
-    pub(crate) preset: Option<String>,
-    /// A TOML file of training settings that all recipes share
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) config: Option<PathBuf>,
+    /// What all recipes share; each is laid over it.
+    #[command(flatten)]
+    pub(crate) shared: Overlays,
     /// Write comparison.html and comparison.json to this directory, anew after each run
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,

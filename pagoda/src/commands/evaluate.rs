@@ -20,7 +20,7 @@ use crate::{
 pub(crate) async fn run(args: &EvaluateArgs) -> Result<()> {
     let config = train_config(&args.layers)?;
     let data = Dataset::open(&args.place.data)?;
-    note_misfit(args.layers.preset.as_deref(), &data);
+    note_misfit(&args.layers.overlays, &data);
     let registry = open_registry(&args.place.store).await?;
     let bundle = bundle(&registry, args.model.as_deref()).await?;
     let mut stages = Stages::new("");

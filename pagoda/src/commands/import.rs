@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     cli::ImportArgs,
-    output::{count, say, say_json},
+    output::{count, noted, say, say_json},
 };
 
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     if let Some(rating) = report.positive_rating {
         say(format_args!("ratings from {rating} on are positive"));
     }
-    report.bad_rows.note().iter().for_each(|note| say(format_args!("note: {note}")));
+    report.bad_rows.note().iter().for_each(|text| say(noted(text)));
     Ok(())
 }
 

@@ -57,8 +57,8 @@ fn say_reply(user: &str, reply: &RecallResponse, titles: &HashMap<String, String
     };
     say(format_args!("user {user}: {known}"));
     let index = reply.index_version.clone().unwrap_or_default();
-    let model = reply.model_version.as_ref().map(version).unwrap_or_default();
-    say(format_args!("model {model}, generation {} at lsn {}", index.generation_id, index.lsn));
+    say(format_args!("model {}", reply.model_version.as_ref().map(version).unwrap_or_default()));
+    say(format_args!("generation {}, at lsn {}", index.generation_id, index.lsn));
     if reply.exhausted {
         say("the index has no further item to offer");
     }

@@ -24,7 +24,7 @@ use crate::{
     addresses::Addresses,
     cli::RefreshArgs,
     clients::{Clients, refusal},
-    output::{count, say, say_json},
+    output::{count, noted, say, say_json},
     progress::bar,
 };
 
@@ -77,7 +77,7 @@ async fn mode(full: bool, registry: &Registry, clients: &mut Clients) -> Result<
     if held {
         return Ok(RefreshMode::Incremental);
     }
-    eprintln!("the index holds no generation of the newest model {} yet, so the refresh is a full one", newest.label);
+    eprintln!("the refresh is a full one: the index has nothing of model {} yet", newest.label);
     Ok(RefreshMode::Full)
 }
 
@@ -158,16 +158,14 @@ pub(crate) fn say_end(refresh: &Refresh) {
     let embedded = count(refresh.items_embedded);
     let read = count(refresh.items_read);
     if refresh.mode() == RefreshMode::Full {
-        say(format_args!(
-            "{embedded} items embedded and published as generation {} in {seconds:.1} s",
-            refresh.generation_id
-        ));
+        say(format_args!("{embedded} items embedded and published in {seconds:.1} s"));
+        say(format_args!("generation {}", refresh.generation_id));
     } else {
         let deleted = count(refresh.items_deleted);
         say(format_args!("{embedded} of {read} items embedded, {deleted} deleted, in {seconds:.1} s"));
     }
     let refused = BadRows { count: refresh.items_refused, first: refresh.bad_rows.clone() };
-    refused.note().iter().for_each(|note| say(format_args!("note: {note}")));
+    refused.note().iter().for_each(|text| say(noted(text)));
 }
 
 /// A refresh for programs.

@@ -15,15 +15,15 @@ use serde_json::json;
 use super::refresh::open_registry;
 use crate::{
     addresses::write_whole,
-    cli::{Layers, TrainArgs},
-    output::{count, say, say_json, table},
+    cli::{Layers, Overlays, TrainArgs},
+    output::{count, noted, say, say_json, table},
     progress::Stages,
 };
 
 pub(crate) async fn run(args: &TrainArgs) -> Result<()> {
     let config = with_hard(train_config(&args.settings.layers)?, args.settings.hard.as_deref());
     let data = Dataset::open(&args.place.data)?;
-    note_misfit(args.settings.layers.preset.as_deref(), &data);
+    note_misfit(&args.settings.layers.overlays, &data);
     let checkpoints = args.checkpoints.clone().map(|dir| Checkpoints { dir, resume: args.resume });
     let mut board = args.tensorboard.as_deref().map(Board::create).transpose()?;
     let mut trained = train(&data, &config, checkpoints.as_ref(), board.as_mut())?;
@@ -57,22 +57,31 @@ pub(crate) async fn train_and_register(data: &Dataset, registry: &Registry) -> R
 
 /// The defaults, a preset laid over them, a file laid over both, and a seed.
 pub(crate) fn train_config(layers: &Layers) -> Result<TrainConfig> {
-    let preset: Option<Preset> = layers.preset.as_deref().map(str::parse).transpose().context("--preset")?;
-    let file = layers.config.as_deref();
-    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    let text = file.map(read).transpose()?;
-    let texts: Vec<&str> = preset.map(Preset::toml).into_iter().chain(text.as_deref()).collect();
-    let name = file.map_or_else(|| "settings".to_owned(), |path| path.display().to_string());
-    let mut config = TrainConfig::layered(&texts).context(name)?;
+    let mut config = laid_over_defaults(&texts(&layers.overlays)?, &layers.overlays)?;
     config.seed = layers.seed.unwrap_or(config.seed);
     Ok(config)
 }
 
+/// A preset and a file as TOML, in the order in which they are laid over the defaults.
+pub(crate) fn texts(overlays: &Overlays) -> Result<Vec<String>> {
+    let preset: Option<Preset> = overlays.preset.as_deref().map(str::parse).transpose().context("--preset")?;
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let file = overlays.config.as_deref().map(read).transpose()?;
+    Ok(preset.map(|preset| preset.toml().to_owned()).into_iter().chain(file).collect())
+}
+
+/// Lays texts over the defaults, those of `overlays` among them: a fault is told as one of its file.
+pub(crate) fn laid_over_defaults(texts: &[String], overlays: &Overlays) -> Result<TrainConfig> {
+    let name = overlays.config.as_ref().map_or_else(|| "settings".to_owned(), |path| path.display().to_string());
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    TrainConfig::layered(&texts).context(name)
+}
+
 /// Says so where a preset is not meant for data like these.
-pub(crate) fn note_misfit(preset: Option<&str>, data: &Dataset) {
-    let preset: Option<Preset> = preset.and_then(|name| name.parse().ok());
+pub(crate) fn note_misfit(overlays: &Overlays, data: &Dataset) {
+    let preset: Option<Preset> = overlays.preset.as_deref().and_then(|name| name.parse().ok());
     if let Some(misfit) = preset.and_then(|preset| preset.misfit(data.schema())) {
-        eprintln!("note: {misfit}");
+        eprintln!("{}", noted(&misfit));
     }
 }
 
@@ -196,7 +205,7 @@ fn say_summary(summary: &Summary) {
 pub(crate) fn say_evaluation(evaluation: &EvaluationSummary) {
     say(metrics_table(evaluation));
     objectives_table(evaluation).iter().for_each(say);
-    evaluation.warnings.iter().for_each(|warning| say(format_args!("note: {warning}")));
+    evaluation.warnings.iter().for_each(|warning| say(noted(warning)));
 }
 
 /// The model's figures beside popularity's and the other baselines'.

@@ -224,7 +224,7 @@ pub struct EvaluateConfig {
 
 /// Every fault of a configuration, each naming its key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("training configuration: {}", .0.join("; "))]
+#[error("bad training configuration:\n  {}", .0.join("\n").replace('\n', "\n  "))]
 pub struct InvalidConfig(pub Vec<String>);
 
 impl TrainConfig {
@@ -379,8 +379,10 @@ mod tests {
     fn every_fault_is_reported_at_once() {
         let text =
             "[training]\nepochs = 0\n[loss]\ntemperature = nan\n[model]\nembedding_dim = 0\n[split]\ntest_share = 1.0";
-        let InvalidConfig(faults) = TrainConfig::from_toml(text).unwrap_err();
-        assert_eq!(faults.len(), 4, "{faults:?}");
+        let error = TrainConfig::from_toml(text).unwrap_err();
+        assert_eq!(error.0.len(), 4, "{error}");
+        assert_eq!(error.to_string().lines().count(), 5, "{error}");
+        assert!(error.to_string().contains("\n  training.epochs: is between 1 and 100000, found 0"), "{error}");
     }
 
     #[test]

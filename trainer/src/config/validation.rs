@@ -96,12 +96,11 @@ fn negative_faults(config: &TrainConfig) -> Vec<String> {
         let (found, floor) = (config_loss.temperature, config_loss.temperature_floor);
         faults.push(format!("loss.temperature: begins at the floor, {floor}, or above it, found {found}"));
     }
-    if config.training.refit && config.split.validation_share <= 0.0 {
-        faults.push("training.refit: needs a split.validation_share above 0".into());
-    }
-    let patient = config.training.patience > 0 && config.split.validation_share <= 0.0;
-    if patient {
-        faults.push("training.patience: needs a split.validation_share above 0".into());
+    let share = config.split.validation_share;
+    for (key, set) in [("refit", config.training.refit), ("patience", config.training.patience > 0)] {
+        if set && share <= 0.0 {
+            faults.push(format!("training.{key}: needs a split.validation_share above 0, found {share}"));
+        }
     }
     faults
 }

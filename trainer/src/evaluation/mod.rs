@@ -49,16 +49,24 @@ pub(crate) struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// Evaluates on the test part.
-    pub(crate) fn run(&self, progress: &mut dyn Progress) -> Result<EvaluationSummary, TrainError> {
+    /// The model as a ranker; embeds the catalog.
+    pub(crate) fn ranker(&self) -> Result<ModelRanker<'_>, TrainError> {
+        ModelRanker::new(self.data, self.encoded, self.model, self.objective_weights)
+    }
+
+    /// Evaluates on the test part; the ranker is [`Self::ranker`].
+    pub(crate) fn run(
+        &self,
+        ranker: &ModelRanker<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<EvaluationSummary, TrainError> {
         let protocol = Protocol::new(self.data, Part::Test, self.config.queries_max, self.seed)?;
         if protocol.queries.is_empty() {
             return Err(TrainError::TooLittleData(
                 "every test positive repeats an item that its user had already, so there is nothing to evaluate".into(),
             ));
         }
-        let ranker = ModelRanker::new(self.data, self.encoded, self.model, self.objective_weights)?;
-        let model = outcomes(&ranker, &protocol.queries, progress)?;
+        let model = outcomes(ranker, &protocol.queries, progress)?;
         // All rankers but the model know what is not test; the model knows what it was fitted to.
         let known = self.data.tally(|part| part != Part::Test)?.items;
         let popularity: Vec<f32> = known.iter().map(|&count| count as f32).collect();
@@ -71,7 +79,7 @@ impl Evaluation<'_> {
         let (baselines, skipped) = self.baselines()?;
         ranked.extend(baselines.iter().map(|(name, scorer)| Ranked { name, outcomes: by(scorer.as_ref()) }));
         let mut summary = summary(self.data, &protocol, &popularity, &ranked, skipped);
-        summary.slices.extend(self.by_objective(&ranker, &protocol.queries, ranked)?);
+        summary.slices.extend(self.by_objective(ranker, &protocol.queries, ranked)?);
         Ok(summary)
     }
 

@@ -5,11 +5,11 @@ mod recipes;
 mod runner;
 mod table;
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result, bail};
 use pagoda_dataset::Dataset;
-use pagoda_trainer::{Preset, TrainConfig, report::ComparisonReport};
+use pagoda_trainer::{TrainConfig, report::ComparisonReport};
 
 use self::{
     findings::{Findings, Run},
@@ -19,8 +19,8 @@ use self::{
 use crate::{
     addresses::write_whole,
     cli::CompareRuns,
-    commands::train::note_misfit,
-    output::{say, say_json},
+    commands::train::{laid_over_defaults, note_misfit, texts},
+    output::{noted, say, say_json},
     progress::Stages,
 };
 
@@ -34,14 +34,14 @@ pub(crate) fn run(recipes: &str, args: &CompareRuns) -> Result<()> {
         return Ok(());
     }
     check_seeds(&args.seeds)?;
-    let layers = shared_layers(args)?;
+    let layers = [vec![NO_BASELINES.to_owned()], texts(&args.shared)?].concat();
+    let base = normal(laid_over_defaults(&layers, &args.shared)?);
     let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
-    let base = normal(TrainConfig::layered(&layers)?);
     let read = recipes::read(&text, &layers).with_context(|| format!("recipes of {recipes}"))?;
     let chosen = recipes::only(read, &args.only)?;
     let dir = args.data.as_deref().context("--data DIR is needed")?;
     let data = Dataset::open(dir)?;
-    note_misfit(args.preset.as_deref(), &data);
+    note_misfit(&args.shared, &data);
     let findings = Findings {
         title: format!("{recipes} on {}", dir.display()),
         config_toml: toml::to_string(&base)?,
@@ -107,7 +107,7 @@ fn say_words(report: &ComparisonReport, out: Option<&Path>) {
     say(table::table(report));
     say(format_args!("mean and min-max over the seeds {}; * the best mean; s: seconds a run", seeds.join(", ")));
     table::failures(report).iter().for_each(say);
-    report.warnings.iter().for_each(|warning| say(format_args!("note: {warning}")));
+    report.warnings.iter().for_each(|warning| say(noted(warning)));
     if let Some(dir) = out {
         say(format_args!("{} and comparison.json", dir.join("comparison.html").display()));
     }
@@ -118,22 +118,6 @@ fn write(report: &ComparisonReport, dir: &Path) -> Result<()> {
     report.write_html(&mut page)?;
     write_whole(&dir.join("comparison.html"), &page)?;
     write_whole(&dir.join("comparison.json"), &serde_json::to_vec_pretty(report)?)
-}
-
-/// The layers of what all recipes share.
-fn shared_layers(args: &CompareRuns) -> Result<Vec<String>> {
-    let mut layers = vec![NO_BASELINES.to_owned()];
-    if let Some(name) = &args.preset {
-        let preset: Preset = name.parse().context("--preset")?;
-        layers.push(preset.toml().to_owned());
-    }
-    if let Some(path) = &args.config {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        TrainConfig::layered(&[layers.iter().map(String::as_str).collect::<Vec<_>>(), vec![text.as_str()]].concat())
-            .with_context(|| path.display().to_string())?;
-        layers.push(text);
-    }
-    Ok(layers)
 }
 
 fn check_seeds(seeds: &[u64]) -> Result<()> {

@@ -138,7 +138,7 @@ pub(super) struct InvalidRecipes(pub(super) Vec<String>);
 
 impl std::fmt::Display for InvalidRecipes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join("; "))
+        write!(f, "bad recipes:\n  {}", self.0.join("\n").replace('\n', "\n  "))
     }
 }
 

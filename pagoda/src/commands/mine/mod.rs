@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     cli::{MineArgs, MineSource},
-    output::{count, say, say_json},
+    output::{count, noted, say, say_json},
     progress::Stages,
 };
 
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: &MineArgs) -> Result<()> {
     check_flags(args)?;
     let config = train_config(&args.layers)?;
     let data = Dataset::open(&args.data)?;
-    note_misfit(args.layers.preset.as_deref(), &data);
+    note_misfit(&args.layers.overlays, &data);
     let out = HardNegativesWriter::create(&args.out)?;
     let mut stages = Stages::new("users");
     let log = MiningLog::read(&data, &config.split, config.seed)?;
@@ -81,12 +81,11 @@ pub(crate) async fn run(args: &MineArgs) -> Result<()> {
     stages.end();
     let (out, seconds) = (args.out.display().to_string(), started.elapsed().as_secs_f64());
     let said = Said { mined, asides, out, seconds };
-    let notes = log.bad_rows();
     if args.json {
         return say_json(&said);
     }
     say_words(&said);
-    notes.iter().for_each(|note| say(format_args!("note: {note}")));
+    log.bad_rows().iter().for_each(|text| say(noted(text)));
     Ok(())
 }
 
@@ -214,5 +213,5 @@ fn say_words(said: &Said) {
     }
     say(format_args!("  {seconds:.1} s"));
     let bad_rows = BadRows { count: asides.bad_rows, first: asides.first_bad_rows.clone() };
-    bad_rows.note().iter().for_each(|note| say(format_args!("note: {note}")));
+    bad_rows.note().iter().for_each(|text| say(noted(text)));
 }
