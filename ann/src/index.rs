@@ -3,7 +3,7 @@
 use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
 
 use crate::{
-    AnnError, Bitmap, Hit, Mask, Matrix, Stop, check_vector,
+    AnnError, Bitmap, Hit, MappedFile, Mask, Matrix, Stop, check_vector,
     ffi::{Extent, Handle, Shape},
     file::Layout,
     ivf::{Ivf, Reach, Search},
@@ -87,7 +87,12 @@ impl Index {
     /// Maps a file that holds what [`Index::write`] wrote. Inverted lists and flat rows are searched where they lie; graphs and fast scans
     /// are copied into memory. The file must stay as it is; it may be replaced by a rename or removed. Its digest is the caller's to check.
     pub fn open(path: &Path) -> Result<Self, AnnError> {
-        Self::from_region(Region::open(path)?)
+        Self::mapped(MappedFile::open(path)?)
+    }
+
+    /// As [`Index::open`], of a file that is mapped already.
+    pub fn mapped(file: MappedFile) -> Result<Self, AnnError> {
+        Self::from_region(Region::Mapped(file))
     }
 
     /// The index as bytes.

@@ -36,6 +36,7 @@ pub use crate::{
     bitmap::Bitmap,
     find::{Found, Mode, Query},
     index::Index,
+    mapped::MappedFile,
     mask::Mask,
     matrix::{Matrix, check_vector},
     scan::{exact_many, scan, scan_many, scan_with, score_rows, scores},
