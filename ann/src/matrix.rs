@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use crate::{AnnError, mapped::Floats};
+use crate::{AnnError, MappedFile, mapped::Floats};
 
 /// Row numbers are `u32`, and Faiss's graphs number their nodes with an `i32`.
 const ROWS_LIMIT: usize = i32::MAX as usize;
@@ -35,7 +35,12 @@ impl Matrix {
     /// Maps a file of rows laid end to end, little-endian 32-bit floats, and checks it like [`Matrix::new`]: no value is copied.
     /// The file must stay as it is; it may be replaced by a rename or removed.
     pub fn open(path: &Path, dim: usize) -> Result<Self, AnnError> {
-        Self::checked(dim, Floats::open(path)?)
+        Self::mapped(MappedFile::open(path)?, dim)
+    }
+
+    /// As [`Matrix::open`], of a file that is mapped already.
+    pub fn mapped(file: MappedFile, dim: usize) -> Result<Self, AnnError> {
+        Self::checked(dim, Floats::mapped(file)?)
     }
 
     /// Adds a row at the end and returns its number. Mapped rows are copied into memory first.

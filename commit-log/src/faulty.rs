@@ -13,13 +13,13 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, local::LocalFileSystem, memory::InMemory,
-    path::Path,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
+    directory::Directory,
     open::Opened,
     store::{Store, StoreOptions},
     store_error::StoreError,
@@ -69,7 +69,7 @@ pub struct Faults {
 #[derive(Clone, Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
-    directory: Option<Arc<LocalFileSystem>>,
+    directory: Option<Arc<Directory>>,
     shared: Arc<Mutex<Shared>>,
     /// Set by [`FaultyStore::gated`].
     gate: Option<watch::Receiver<bool>>,

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod clean_up;
+mod directory;
 mod error;
 #[cfg(feature = "testing")]
 pub mod faulty;

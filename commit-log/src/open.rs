@@ -7,14 +7,13 @@ use object_store::{
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
-    local::LocalFileSystem,
     memory::InMemory,
     path::Path,
     prefix::PrefixStore,
 };
 use url::Url;
 
-use crate::{store::StoreOptions, store_error::StoreError};
+use crate::{directory::Directory, store::StoreOptions, store_error::StoreError};
 
 const EXPECTED: &str = "expected a directory, file://, s3://, gs://, az:// or memory://";
 /// The client's own limit of a request, which knows nothing of sizes; [`StoreOptions::request_timeout`] is what counts.
@@ -22,7 +21,7 @@ const CLIENT_TIMEOUT: &str = "1 hour";
 
 pub(crate) struct Opened {
     pub(crate) objects: Arc<dyn ObjectStore>,
-    pub(crate) directory: Option<Arc<LocalFileSystem>>,
+    pub(crate) directory: Option<Arc<Directory>>,
 }
 
 pub(crate) fn open(url: &str, options: &StoreOptions) -> Result<Opened, StoreError> {
@@ -43,10 +42,8 @@ fn open_directory(directory: &std::path::Path) -> Result<Opened, String> {
     if directory.as_os_str().is_empty() {
         return Err(format!("{EXPECTED}, found nothing"));
     }
-    std::fs::create_dir_all(directory).map_err(|e| format!("cannot create the directory: {e}"))?;
-    let files = LocalFileSystem::new_with_prefix(directory).map_err(|e| e.to_string())?;
-    let directory = Arc::new(files.with_fsync(true));
-    Ok(Opened { objects: directory.clone(), directory: Some(directory) })
+    let directory = Directory::open(directory)?;
+    Ok(Opened { objects: directory.objects.clone(), directory: Some(Arc::new(directory)) })
 }
 
 fn open_file_url(url: &Url) -> Result<Opened, String> {

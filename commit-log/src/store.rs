@@ -4,12 +4,10 @@ use std::{fmt, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, local::LocalFileSystem, path::Path,
-};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, path::Path};
 use tokio::{sync::OnceCell, time::Instant};
 
-use crate::{open::Opened, store_error::StoreError};
+use crate::{directory::Directory, open::Opened, store_error::StoreError};
 
 /// How long a store may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +27,7 @@ pub struct StoreOptions {
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     /// The same, if it is a directory.
-    pub(crate) directory: Option<Arc<LocalFileSystem>>,
+    pub(crate) directory: Option<Arc<Directory>>,
     url: Arc<str>,
     options: Arc<StoreOptions>,
     pub(crate) honours_create_only: Arc<OnceCell<()>>,
@@ -62,7 +60,8 @@ impl Default for StoreOptions {
 impl Store {
     /// Opens a directory (created when missing), `file://...`, `s3://bucket/prefix` (with the `AWS_*` environment),
     /// `gs://bucket/prefix` (`GOOGLE_*`), `az://container/prefix` (`AZURE_*`) or `memory://` (empty, gone with its last clone).
-    /// Puts into a directory are flushed to the disk before they return.
+    /// Puts into a directory are flushed to the disk before they return. Once it is open it must stay where it is: in a directory that vanished, or in
+    /// whose place another lies, nothing is written and nothing is called not found ([`StoreError::FolderLost`]).
     pub fn open(url: &str) -> Result<Self, StoreError> {
         Self::open_with(url, StoreOptions::default())
     }
@@ -95,9 +94,9 @@ impl Store {
     }
 
     /// Where an object is, or would be, on this machine's disk; `None` unless the store is a directory. An object that is there may be
-    /// mapped into memory as long as nobody puts another in its place.
+    /// mapped into memory: it is never written to, and a put in its place, or its deletion, leaves the mapping what it was.
     pub fn local_path(&self, path: &str) -> Option<PathBuf> {
-        self.directory.as_ref()?.path_to_filesystem(&parse(path).ok()?).ok()
+        self.directory.as_ref()?.objects.path_to_filesystem(&parse(path).ok()?).ok()
     }
 
     /// Reads a whole object.
@@ -123,6 +122,7 @@ impl Store {
     /// Deletes an object; one that is not there is deleted already.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
         let location = parse(path)?;
+        self.require_folder().await?;
         let delete = || self.limited(0, self.objects.delete(&location));
         match self.call(path, true, delete).await {
             Err(StoreError::NotFound { .. }) => Ok(()),
@@ -133,13 +133,16 @@ impl Store {
     /// Lists the objects below a folder (`""`: all), sorted by path.
     pub async fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         let prefix = parse(folder)?;
-        self.call(folder, true, || self.collect(self.objects.list(Some(&prefix)))).await
+        let listed = self.call(folder, true, || self.collect(self.objects.list(Some(&prefix)))).await?;
+        self.require_folder().await.map(|()| listed)
     }
 
     /// Lists the objects below a folder whose paths come after `path`, sorted by path. A bucket does not read what comes before.
     pub async fn list_after(&self, folder: &str, path: &str) -> Result<Vec<Listed>, StoreError> {
         let (prefix, offset) = (parse(folder)?, parse(path)?);
-        self.call(folder, true, || self.collect(self.objects.list_with_offset(Some(&prefix), &offset))).await
+        let list = || self.collect(self.objects.list_with_offset(Some(&prefix), &offset));
+        let listed = self.call(folder, true, list).await?;
+        self.require_folder().await.map(|()| listed)
     }
 
     /// Whether there is such an object.
@@ -147,7 +150,7 @@ impl Store {
         let location = parse(path)?;
         match self.call(path, true, || self.limited(0, self.objects.head(&location))).await {
             Ok(_) => Ok(true),
-            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(StoreError::NotFound { .. }) => self.require_folder().await.map(|()| false),
             Err(e) => Err(e),
         }
     }
@@ -164,7 +167,11 @@ impl Store {
             let bytes = found.range.end - found.range.start;
             self.limited(bytes, found.bytes()).await
         };
-        self.call(path, true, get).await
+        let got = self.call(path, true, get).await;
+        if matches!(got, Err(StoreError::NotFound { .. })) {
+            self.require_folder().await?;
+        }
+        got
     }
 
     async fn put_mode(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<(), StoreError> {
@@ -173,7 +180,31 @@ impl Store {
             let put = self.objects.put_opts(&location, bytes.clone().into(), mode.clone().into());
             self.limited(bytes.len() as u64, put)
         };
-        self.call(path, !self.is_directory(), put).await.map(drop)
+        let Some(directory) = &self.directory else {
+            return self.call(path, true, put).await.map(drop);
+        };
+        self.answered(directory, directory.require_with_id()).await?;
+        self.call(path, false, put).await?;
+        // The folder may have gone in between: then the put has made another, and was in vain.
+        self.require_folder().await
+    }
+
+    /// Refuses a directory that is no longer the one that was opened.
+    async fn require_folder(&self) -> Result<(), StoreError> {
+        match &self.directory {
+            Some(directory) => self.answered(directory, directory.require()).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn answered(
+        &self,
+        directory: &Directory,
+        check: impl Future<Output = Result<(), StoreError>>,
+    ) -> Result<(), StoreError> {
+        let limit = self.options.request_timeout;
+        let late = |_| Err(directory.lost(TimedOut(limit).to_string()));
+        tokio::time::timeout(limit, check).await.unwrap_or_else(late)
     }
 
     async fn collect(

@@ -1,6 +1,6 @@
 //! Why an operation on a store failed, told apart by what a caller does next.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 /// Why an operation on a store failed. Paths are relative to the store.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,15 @@ pub enum StoreError {
         /// The cause.
         source: object_store::Error,
     },
+    /// The folder of the store is gone, or another lies in its place: nothing is written there, and nothing can be called not found. It may
+    /// come back, and then the same calls succeed.
+    #[error("the store's folder `{}` {why}", folder.display())]
+    FolderLost {
+        /// The folder.
+        folder: PathBuf,
+        /// What is there instead.
+        why: String,
+    },
     /// Anything else: unreachable, out of time, broken, not flushed to the disk. A put may have landed all the same.
     #[error("object `{path}` of the store is unavailable")]
     Unavailable {
@@ -73,7 +82,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later, with nothing changed by a person.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::FolderLost { .. })
     }
 
     pub(crate) fn classify(path: &str, error: object_store::Error) -> Self {

@@ -85,6 +85,7 @@ pub struct Cache {
 pub struct Memory {
     pub bytes_max: u64,
     pub share: f64,
+    pub map_files: bool,
 }
 
 /// `[search]`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use pagoda_commit_log::Lsn;
 
-use crate::snapshot::Snapshot;
+use crate::{generation::Footprint, snapshot::Snapshot};
 
 /// What a new snapshot holds; `head` is the last position known to be taken, `checkpoint` that of the newest checkpoint known.
 pub(crate) fn show(snapshot: &Snapshot, head: Lsn, checkpoint: Lsn) {
@@ -18,6 +18,9 @@ pub(crate) fn show(snapshot: &Snapshot, head: Lsn, checkpoint: Lsn) {
         .set(snapshot.retained.iter().map(|space| space.generations.len()).sum::<usize>() as f64);
     for held in &snapshot.spaces {
         let space = held.space().to_string();
+        let Footprint { anonymous_bytes, mapped_bytes } = held.loaded().footprint;
+        gauge!("index_base_anonymous_bytes", "space" => space.clone()).set(anonymous_bytes as f64);
+        gauge!("index_base_mapped_bytes", "space" => space.clone()).set(mapped_bytes as f64);
         gauge!("index_base_items", "space" => space.clone()).set(held.base_count() as f64);
         gauge!("index_delta_items", "space" => space).set(held.delta().len() as f64);
     }

@@ -4,9 +4,15 @@
 //! ids), `vectors.f32` (little-endian, row after row) and, where attributes are declared, `attributes.bin`, and beside them `queries.f32` (the user embeddings that recall was measured with), `lifetime.json` and,
 //! written last, `manifest.json` with the size and SHA-256 of the others. The id ends with the digest of the manifest, so that an id vouches for
 //! every byte. Nothing is parsed before its digest holds. Generations of format 1 (one shard, no folder, `items.txt`) are read as well.
+//!
+//! Where the objects lie on this machine's disk, in a store that is a directory or in the cache, vectors and index are mapped and searched where they
+//! lie. That is sound because no object is ever written to: it gets its name by a rename, whole, and is at most removed, which leaves a mapping what it
+//! is. Who truncates such a file by hand ends the process that has it mapped.
 
+mod blob;
 mod cache;
 mod files;
+mod footprint;
 mod manifest;
 mod shard;
 mod stored;
@@ -15,12 +21,14 @@ use std::sync::Arc;
 
 use pagoda_ann::Matrix;
 
+use self::blob::Blob;
 pub(crate) use self::cache::write_whole;
 pub use self::{
     cache::Cache,
+    footprint::Footprint,
     manifest::{FileDigest, GateFailure, Lifetime, Manifest, Report},
     shard::{Shard, shard_of},
-    stored::Generations,
+    stored::{Generations, LocalFiles},
 };
 use crate::{
     error::IndexError,
@@ -46,6 +54,8 @@ pub struct Loaded {
     pub id: GenerationId,
     /// The generation.
     pub generation: Arc<Generation>,
+    /// What it takes in memory.
+    pub footprint: Footprint,
     /// Its share of the memory, given back with the last clone.
     pub(crate) _memory: Arc<Reservation>,
 }

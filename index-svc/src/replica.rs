@@ -17,7 +17,7 @@ use crate::{
     current::Current,
     error::IndexError,
     failpoint,
-    generation::{Cache, Generations, Loaded, blocking},
+    generation::{Cache, Generations, Loaded, LocalFiles, blocking},
     local_state::LocalState,
     memory::Memory,
     record::Commit,
@@ -53,7 +53,8 @@ impl Replica {
         let cache = open_cache(&config.cache, name)?;
         let local = cache.as_ref().map(|cache| LocalState::new(&cache.state_path(), store.url(), name));
         let memory = Memory::of(&config.memory);
-        let generations = Generations::new(store.clone(), name, cache, memory, &config.index.shards);
+        let files = LocalFiles { cache, map: config.memory.map_files };
+        let generations = Generations::new(store.clone(), name, files, memory, &config.index.shards);
         let writes = config.index.has(Role::Write);
         let mut replica = Self {
             store,

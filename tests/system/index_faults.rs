@@ -277,3 +277,26 @@ async fn with_the_store_away_search_goes_on_and_a_restart_serves_from_the_local_
     let listed = index.list_generations(ListGenerationsRequest {}).await.unwrap().into_inner().generations;
     assert_eq!(listed.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_folder_of_the_store_gone_writes_are_refused_and_none_is_made_in_its_place() {
+    let place = Place::new();
+    let service = Service::start(&place, "index-svc", &["index.poll_ms=50"]);
+    let mut index = client(&service).await;
+    refresh(&mut index, 20).await;
+    upsert(&mut index, 100).await.unwrap();
+
+    let (store, away) = (place.path("store"), place.path("store-away"));
+    fs::rename(&store, &away).unwrap();
+    let refused = upsert(&mut index, 101).await.unwrap_err();
+    assert!(is_away(refused.code()), "{refused}");
+    assert!(holds(&mut index, 3).await && holds(&mut index, 100).await && !holds(&mut index, 101).await);
+    assert!(!store.exists());
+
+    fs::rename(&away, &store).unwrap();
+    until("the store again", async || upsert(&mut index, 101).await.is_ok()).await;
+    service.kill();
+    let service = Service::start(&place, "index-svc", &[]);
+    let mut index = client(&service).await;
+    assert!(holds(&mut index, 3).await && holds(&mut index, 100).await && holds(&mut index, 101).await);
+}

@@ -10,8 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::Bytes;
-
+use super::Blob;
 use crate::ids::GenerationId;
 
 const PARTIAL: &str = ".partial";
@@ -51,15 +50,15 @@ impl Cache {
         Ok(cache)
     }
 
-    /// An object of a generation, if it is here.
-    pub async fn read(&self, id: &GenerationId, name: &str) -> Option<Bytes> {
+    /// An object of a generation, if it is here, mapped or read. Files are never written to once they have their name: a mapped one stays what
+    /// it is, also when it is removed.
+    pub(super) async fn read(&self, id: &GenerationId, name: &str, map: bool) -> Option<Blob> {
         self.touch(id);
-        let path = self.path(id, name);
-        tokio::task::spawn_blocking(move || fs::read(path).ok().map(Bytes::from)).await.ok()?
+        Blob::of_file(self.path(id, name), map).await
     }
 
     /// Keeps an object, making room by removing the generations that were used least recently.
-    pub async fn write(&self, id: &GenerationId, name: &str, bytes: Bytes) {
+    pub(super) async fn write(&self, id: &GenerationId, name: &str, bytes: Blob) {
         self.touch(id);
         let (cache, id, path) = (self.clone(), id.clone(), self.path(id, name));
         let kept = tokio::task::spawn_blocking(move || {
@@ -163,15 +162,15 @@ mod tests {
     async fn the_least_recently_used_generations_go_and_partial_files_are_discarded() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path(), 10).unwrap();
-        let bytes = || Bytes::from_static(b"four");
+        let bytes = || Blob::Read("four".into());
         cache.write(&id(1), "shard-0/a", bytes()).await;
         cache.write(&id(2), "a", bytes()).await;
-        assert!(cache.read(&id(1), "shard-0/a").await.is_some());
+        assert!(cache.read(&id(1), "shard-0/a", true).await.is_some());
         cache.write(&id(3), "a", bytes()).await;
-        let held = async |n| cache.read(&id(n), if n == 1 { "shard-0/a" } else { "a" }).await.is_some();
+        let held = async |n| cache.read(&id(n), if n == 1 { "shard-0/a" } else { "a" }, true).await.is_some();
         assert_eq!((held(1).await, held(2).await, held(3).await), (true, false, true));
-        cache.write(&id(3), "b", vec![0; 11].into()).await;
-        assert!(cache.read(&id(3), "b").await.is_none(), "larger than the cache");
+        cache.write(&id(3), "b", Blob::Read(vec![0; 11].into())).await;
+        assert!(cache.read(&id(3), "b", true).await.is_none(), "larger than the cache");
 
         let partial = dir.path().join(format!("generations/{}/c.partial", id(3)));
         fs::create_dir_all(partial.parent().unwrap()).unwrap();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use pagoda_ann::{Index, Matrix};
 
 use super::{
-    Manifest, Shard,
+    Blob, Manifest, Shard,
     manifest::{FORMAT_FLAT, FileDigest},
 };
 use crate::{
@@ -29,15 +29,15 @@ pub(super) struct Object {
     pub(super) digest: FileDigest,
 }
 
-/// The objects of one shard, as they were read.
-pub(super) struct ShardBytes {
+/// The objects of one shard, as they were read or mapped.
+pub(super) struct ShardBlobs {
     pub(super) number: u32,
     /// None where the shard has no rows.
-    pub(super) faiss: Option<Bytes>,
-    pub(super) ids: Bytes,
-    pub(super) vectors: Bytes,
+    pub(super) faiss: Option<Blob>,
+    pub(super) ids: Blob,
+    pub(super) vectors: Blob,
     /// None where no attributes are declared.
-    pub(super) attributes: Option<Bytes>,
+    pub(super) attributes: Option<Blob>,
 }
 
 impl Object {
@@ -45,6 +45,11 @@ impl Object {
         let bytes = Bytes::from(bytes);
         Self { path, digest: FileDigest::of(&bytes), bytes }
     }
+}
+
+/// The object that the ids of a shard lie in.
+pub(super) fn ids_name(manifest: &Manifest) -> &'static str {
+    if manifest.format_version == FORMAT_FLAT { IDS_FLAT } else { IDS }
 }
 
 pub(super) fn shard_objects(manifest: &Manifest, shard: &Shard) -> Result<Vec<Object>, IndexError> {
@@ -74,22 +79,22 @@ pub(super) fn read_matrix(dim: usize, bytes: &[u8]) -> Result<Matrix, IndexError
     Ok(Matrix::new(dim, floats.iter().map(|float| f32::from_le_bytes(*float)).collect())?)
 }
 
-/// The bytes of the index are kept, not copied.
-pub(super) fn read_shard(manifest: &Manifest, bytes: ShardBytes) -> Result<Shard, IndexError> {
-    let vectors = read_matrix(manifest.embedding_dim, &bytes.vectors)?;
+/// Vectors and index stay mapped if they are; ids and attributes become tables in memory.
+pub(super) fn read_shard(manifest: &Manifest, blobs: ShardBlobs) -> Result<Shard, IndexError> {
+    let vectors = blobs.vectors.into_matrix(manifest.embedding_dim)?;
     let items = match manifest.format_version {
-        FORMAT_FLAT => ids_from_lines(&bytes.ids)?,
-        _ => IdTable::decode(&bytes.ids, vectors.rows()).map_err(|e| mismatch(&format!("{IDS}: {e}")))?,
+        FORMAT_FLAT => ids_from_lines(&blobs.ids)?,
+        _ => IdTable::decode(&blobs.ids, vectors.rows()).map_err(|e| mismatch(&format!("{IDS}: {e}")))?,
     };
-    let index = bytes.faiss.map(|faiss| Index::from_bytes(faiss.into())).transpose()?;
+    let index = blobs.faiss.map(Blob::into_index).transpose()?;
     let indexed = index.as_ref().map_or(0, Index::rows);
     if [vectors.rows(), indexed] != [items.len(); 2]
         || index.as_ref().is_some_and(|index| index.dim() != manifest.embedding_dim)
     {
         return Err(mismatch("its parts have different numbers of rows or dimensions"));
     }
-    let attributes = AttributeIndex::new(columns(manifest, bytes.attributes.as_deref(), items.len())?);
-    Ok(Shard { number: bytes.number, index, tuning: manifest.tuning(bytes.number), items, vectors, attributes })
+    let attributes = AttributeIndex::new(columns(manifest, blobs.attributes.as_deref(), items.len())?);
+    Ok(Shard { number: blobs.number, index, tuning: manifest.tuning(blobs.number), items, vectors, attributes })
 }
 
 fn columns(manifest: &Manifest, bytes: Option<&[u8]>, rows: usize) -> Result<Columns, IndexError> {

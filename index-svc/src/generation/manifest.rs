@@ -133,15 +133,6 @@ impl Manifest {
             _ => format!("shard-{shard}/{name}"),
         }
     }
-
-    /// The objects of the generation and of some of its shards, in bytes.
-    pub(super) fn byte_count(&self, shards: &[u32]) -> u64 {
-        let is_theirs = |path: &str| match path.strip_prefix("shard-").and_then(|rest| rest.split_once('/')) {
-            Some((number, _)) => number.parse().is_ok_and(|number: u32| shards.contains(&number)),
-            None => true,
-        };
-        self.files.iter().filter(|(path, _)| is_theirs(path)).map(|(_, digest)| digest.bytes).sum()
-    }
 }
 
 impl Lifetime {

@@ -7,33 +7,46 @@ use pagoda_ann::Matrix;
 use pagoda_commit_log::{Store, StoreError};
 
 use super::{
-    Cache, Generation, Lifetime, Loaded, Manifest, blocking,
-    files::{self, Object, ShardBytes},
+    Blob, Cache, Footprint, Generation, Lifetime, Loaded, Manifest, Shard, blocking,
+    files::{self, Object, ShardBlobs},
+    footprint,
     manifest::{FORMAT_FLAT, FORMAT_SHARDED, FileDigest, sha256},
 };
-use crate::{error::IndexError, failpoint, ids::GenerationId, memory::Memory};
+use crate::{
+    error::IndexError,
+    failpoint,
+    ids::GenerationId,
+    memory::{Memory, Reservation},
+};
 
 const MANIFEST: &str = "manifest.json";
 /// Written first, so that a generation that was never finished can be told from one under way.
 const LIFETIME: &str = "lifetime.json";
-/// What an item takes in memory beside its vector and its place in Faiss: two pointers, counters, its id.
-const ITEM_BYTES: u64 = 64;
 
 /// The generations of one index. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Generations {
     store: Store,
     prefix: Arc<str>,
-    cache: Option<Cache>,
+    local: LocalFiles,
     memory: Memory,
     /// The shards that are loaded; none: all.
     shards: Arc<[u32]>,
 }
 
+/// What is done with the disk of this machine.
+#[derive(Clone, Debug)]
+pub struct LocalFiles {
+    /// Where objects are kept.
+    pub cache: Option<Cache>,
+    /// Whether files are mapped, rather than read.
+    pub map: bool,
+}
+
 impl Generations {
     /// The generations of the index of this name. Of each, the shards of these numbers are loaded, or all if none is named.
-    pub fn new(store: Store, index_name: &str, cache: Option<Cache>, memory: Memory, shards: &[u32]) -> Self {
-        Self { store, prefix: format!("index/{index_name}/generations").into(), cache, memory, shards: shards.into() }
+    pub fn new(store: Store, index_name: &str, local: LocalFiles, memory: Memory, shards: &[u32]) -> Self {
+        Self { store, prefix: format!("index/{index_name}/generations").into(), local, memory, shards: shards.into() }
     }
 
     /// Writes a generation, its manifest last.
@@ -75,30 +88,44 @@ impl Generations {
         }
         let json = self.get(id, MANIFEST).await?;
         let manifest = self.parse_manifest(id, &json)?;
-        self.keep(id, MANIFEST, &json).await;
+        self.keep(id, MANIFEST, Blob::Read(json)).await;
         Ok(manifest)
     }
 
-    /// Reads the shards wanted of a generation back, if they fit into memory, and checks every digest.
+    /// Reads or maps the shards wanted of a generation, if they fit into memory, and checks every digest.
     pub async fn load(&self, id: &GenerationId) -> Result<Loaded, IndexError> {
-        let manifest = self.manifest(id).await?;
+        let manifest = Arc::new(self.manifest(id).await?);
         let wanted: Vec<u32> =
             (0..manifest.shard_count).filter(|n| self.shards.is_empty() || self.shards.contains(n)).collect();
-        let stored = manifest.byte_count(&wanted);
-        let memory = self.memory.reserve(stored + ITEM_BYTES * manifest.report.item_count as u64)?;
-        // While they are parsed, the objects are in memory beside what becomes of them.
-        let _transient = self.memory.reserve(stored)?;
+        let memory = self.memory.reserve(footprint::estimate(&manifest, &wanted))?;
+        let _transient = self.memory.reserve(self.transient_bytes(&manifest, &wanted))?;
+        let damaged = |why: IndexError| self.damaged(id, "", why.to_string());
         let mut shards = Vec::with_capacity(wanted.len());
         for number in wanted {
-            shards.push(self.read_shard(id, &manifest, number).await?);
+            let (blobs, manifest) = (self.shard_blobs(id, &manifest, number).await?, manifest.clone());
+            let shard = blocking(move || files::read_shard(&manifest, blobs)).await.map_err(damaged)?;
+            shards.push(Arc::new(shard));
         }
         let queries = match manifest.files.contains_key(files::QUERIES) {
-            true => self.get_checked(id, &manifest, files::QUERIES).await?,
-            false => Bytes::new(),
+            true => self.get_checked(id, &manifest, files::QUERIES).await?.to_vec(),
+            false => Vec::new(),
         };
-        let assembled = blocking(move || assemble(manifest, shards, &queries)).await;
-        let generation = assembled.map_err(|why| self.damaged(id, "", why.to_string()))?;
-        Ok(Loaded { id: id.clone(), generation: Arc::new(generation), _memory: Arc::new(memory) })
+        let generation = assemble(Arc::unwrap_or_clone(manifest), shards, &queries).map_err(damaged)?;
+        let footprint = Footprint::of(&generation);
+        let Footprint { anonymous_bytes, mapped_bytes } = footprint;
+        tracing::info!(generation = %id, anonymous_bytes, mapped_bytes, "loaded");
+        Ok(Loaded { id: id.clone(), generation: Arc::new(generation), footprint, _memory: Arc::new(memory) })
+    }
+
+    /// Takes a part of the memory for what is to become a generation.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<Reservation, IndexError> {
+        self.memory.reserve(bytes)
+    }
+
+    /// What loading takes beside what is loaded: the objects of one shard, unless the store's own files are mapped.
+    fn transient_bytes(&self, manifest: &Manifest, shards: &[u32]) -> u64 {
+        let maps_store = self.local.map && self.store.local_path(&self.prefix).is_some();
+        if maps_store { 0 } else { footprint::largest_bytes(manifest, shards) }
     }
 
     /// Every generation on the store that says how long it may be published, finished or not: that, and its objects.
@@ -131,16 +158,15 @@ impl Generations {
         for path in paths {
             self.store.delete(&path).await?;
         }
-        if let Some(cache) = &self.cache {
+        if let Some(cache) = &self.local.cache {
             cache.forget(id);
         }
         Ok(())
     }
 
-    async fn read_shard(&self, id: &GenerationId, manifest: &Manifest, number: u32) -> Result<ShardBytes, IndexError> {
-        let flat = manifest.format_version == FORMAT_FLAT;
+    async fn shard_blobs(&self, id: &GenerationId, manifest: &Manifest, number: u32) -> Result<ShardBlobs, IndexError> {
         let path = |name| manifest.shard_path(number, name);
-        let (ids, vectors) = (path(if flat { files::IDS_FLAT } else { files::IDS }), path(files::VECTORS));
+        let (ids, vectors) = (path(files::ids_name(manifest)), path(files::VECTORS));
         let (faiss, attributes) = (path(files::FAISS), path(files::ATTRIBUTES));
         let optional = async |path: &str| match manifest.files.contains_key(path) {
             true => self.get_checked(id, manifest, path).await.map(Some),
@@ -153,7 +179,7 @@ impl Generations {
             optional(&faiss),
             optional(&attributes),
         )?;
-        Ok(ShardBytes { number, faiss, ids, vectors, attributes })
+        Ok(ShardBlobs { number, faiss, ids, vectors, attributes })
     }
 
     fn parse_manifest(&self, id: &GenerationId, json: &[u8]) -> Result<Manifest, IndexError> {
@@ -181,32 +207,46 @@ impl Generations {
     }
 
     /// From the cache, if what is there has the right digest, else from the store, and then kept in the cache.
-    async fn get_checked(&self, id: &GenerationId, manifest: &Manifest, name: &str) -> Result<Bytes, IndexError> {
+    async fn get_checked(&self, id: &GenerationId, manifest: &Manifest, name: &str) -> Result<Blob, IndexError> {
         let expected = manifest.files.get(name).ok_or_else(|| self.damaged(id, MANIFEST, format!("no `{name}`")))?;
-        if let Some(bytes) = self.cached(id, name).await
-            && digest(&bytes).await? == *expected
+        if let Some(blob) = self.cached(id, name).await
+            && digest(&blob).await? == *expected
         {
-            return Ok(bytes);
+            return Ok(blob);
         }
-        let bytes = self.get(id, name).await?;
+        let blob = self.of_store(id, name).await?;
         failpoint::reached("generation_object_read");
-        match digest(&bytes).await? {
-            found if found == *expected => {
-                self.keep(id, name, &bytes).await;
-                Ok(bytes)
-            }
+        match digest(&blob).await? {
+            found if found == *expected => Ok(self.keep(id, name, blob).await),
             found => Err(self.damaged(id, name, format!("expected {expected:?}, found {found:?}"))),
         }
     }
 
-    async fn cached(&self, id: &GenerationId, name: &str) -> Option<Bytes> {
-        self.cache.as_ref()?.read(id, name).await
+    async fn cached(&self, id: &GenerationId, name: &str) -> Option<Blob> {
+        self.local.cache.as_ref()?.read(id, name, self.local.map).await
     }
 
-    async fn keep(&self, id: &GenerationId, name: &str, bytes: &Bytes) {
-        if let Some(cache) = &self.cache {
-            cache.write(id, name, bytes.clone()).await;
+    /// Keeps an object in the cache; what is then to be used of it: the file there, if it is mapped and the same, so that nothing else of it stays in memory.
+    async fn keep(&self, id: &GenerationId, name: &str, blob: Blob) -> Blob {
+        let Some(cache) = &self.local.cache else { return blob };
+        cache.write(id, name, blob.clone()).await;
+        let Some(kept) = self.cached(id, name).await.filter(|_| self.local.map) else { return blob };
+        let pair = (kept.clone(), blob.clone());
+        match blocking(move || Ok(*pair.0 == *pair.1)).await {
+            Ok(true) => kept,
+            _ => blob,
         }
+    }
+
+    /// An object of the store, mapped where the store is a directory of this machine.
+    async fn of_store(&self, id: &GenerationId, name: &str) -> Result<Blob, IndexError> {
+        if self.local.map
+            && let Some(path) = self.store.local_path(&self.path(id, name))
+            && let Some(mapped) = Blob::of_file(path, true).await
+        {
+            return Ok(mapped);
+        }
+        self.get(id, name).await.map(Blob::Read)
     }
 
     async fn get(&self, id: &GenerationId, name: &str) -> Result<Bytes, IndexError> {
@@ -230,18 +270,16 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, IndexError> {
     serde_json::to_vec_pretty(value).map_err(|e| IndexError::Internal(e.to_string()))
 }
 
-async fn digest(bytes: &Bytes) -> Result<FileDigest, IndexError> {
-    let bytes = bytes.clone();
-    blocking(move || Ok(FileDigest::of(&bytes))).await
+async fn digest(blob: &Blob) -> Result<FileDigest, IndexError> {
+    let blob = blob.clone();
+    blocking(move || Ok(FileDigest::of(&blob))).await
 }
 
-fn assemble(manifest: Manifest, shards: Vec<ShardBytes>, queries: &[u8]) -> Result<Generation, IndexError> {
+fn assemble(manifest: Manifest, shards: Vec<Arc<Shard>>, queries: &[u8]) -> Result<Generation, IndexError> {
     let sample_queries = match queries {
         [] => Matrix::empty(manifest.embedding_dim),
         some => files::read_matrix(manifest.embedding_dim, some)?,
     };
-    let shards: Vec<_> =
-        shards.into_iter().map(|bytes| files::read_shard(&manifest, bytes).map(Arc::new)).collect::<Result<_, _>>()?;
     let rows: usize = shards.iter().map(|shard| shard.items.len()).sum();
     if shards.len() == manifest.shard_count as usize && rows != manifest.report.item_count {
         return Err(IndexError::Internal(format!("expected {} items, found {rows}", manifest.report.item_count)));

@@ -8,6 +8,7 @@ mod compaction;
 mod gates;
 mod harness;
 mod kept;
+mod mapping;
 mod memory;
 mod publishing;
 mod requests;
