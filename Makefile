@@ -26,7 +26,7 @@ build: install-build ## Install what is missing, build the programs into target/
 
 test: install-test fmt-check clippy arrows unused doc-links proto-lint dockerfile doctest binaries manifests bench-tests nextest ## Install what is missing, run every check and test
 
-soak: install-test binaries soak-processes soak-simulations ## The long runs: real processes killed under load, simulations with many more seeds (40 minutes); PAGODA_SOAK_SECONDS=n, PAGODA_SOAK_UPGRADE_TO=another/index-svc
+soak: install-test binaries soak-processes soak-simulations ## The long runs: real processes killed under load, simulations with many more seeds (half an hour); PAGODA_SOAK_SECONDS=n, PAGODA_SOAK_UPGRADE_TO=another/index-svc
 
 check: install-build fmt-check clippy ## The fast checks alone: format and lints
 
