@@ -12,8 +12,8 @@ export PAGODA_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo build test check fmt bench-train bench-index bench-tests install-build install-test binaries \
-	fmt-check clippy arrows unused doc-links proto-lint manifests dockerfile doctest nextest
+.PHONY: help demo build test soak check fmt bench-train bench-index bench-tests install-build install-test binaries \
+	fmt-check clippy arrows unused doc-links proto-lint manifests dockerfile doctest nextest soak-processes soak-simulations
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -25,6 +25,8 @@ build: install-build ## Install what is missing, build the programs into target/
 	cargo build --release --locked $(BINARIES:%=-p %)
 
 test: install-test fmt-check clippy arrows unused doc-links proto-lint dockerfile doctest binaries manifests bench-tests nextest ## Install what is missing, run every check and test
+
+soak: install-test binaries soak-processes soak-simulations ## The long runs: real processes killed under load, simulations with many more seeds (half an hour); PAGODA_SOAK_SECONDS=n, PAGODA_SOAK_UPGRADE_TO=another/index-svc
 
 check: install-build fmt-check clippy ## The fast checks alone: format and lints
 
@@ -89,3 +91,17 @@ doctest:
 
 nextest: ## All tests, those that start the real services included
 	PAGODA_TEST_PYTHON=$(VENV)/bin/python cargo nextest run --locked --workspace
+
+# Ten times as many seeds, and cases of each property, as `make test` tries.
+soak-simulations: export PAGODA_SEEDS ?= 20000
+soak-simulations: export PAGODA_SIMULATION_SEEDS ?= 2000
+soak-simulations: export PROPTEST_CASES ?= 2560
+soak-simulations:
+	cargo nextest run --locked --workspace --profile soak --no-capture -E 'package(pagoda-commit-log) and (binary(simulation) or binary(model))'
+	cargo nextest run --locked --workspace --profile soak --no-capture -E 'package(index-svc) and test(simulation)'
+	cargo nextest run --locked --workspace --profile soak -E 'kind(lib) and (package(pagoda-commit-log) or package(index-svc) or package(pagoda-ann))'
+
+# Each of its two tests by itself: the load of one is no concern of the other's.
+soak-processes: export PAGODA_SOAK_SECONDS ?= 600
+soak-processes:
+	cargo nextest run --locked --workspace --profile soak --no-capture -E 'package(system-tests) and test(/^(soak|swaps)::/)'

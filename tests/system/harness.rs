@@ -37,7 +37,12 @@ impl Place {
 
     /// One of our programs, working in this directory.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program_path(program));
+        self.command_of(&program_path(program))
+    }
+
+    /// Any program, working in this directory.
+    pub(crate) fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(self.dir.path()).env("XDG_STATE_HOME", self.path("state")).stdin(Stdio::null());
         command
     }
@@ -180,11 +185,11 @@ impl Service {
         Self::start_as(place.command(program), place, program, settings)
     }
 
-    /// As [`Service::start`], by a command of the caller's that ends in the program.
-    pub(crate) fn start_as(command: Command, place: &Place, program: &str, settings: &[&str]) -> Self {
-        let announce = place.path(&format!("{program}.json"));
+    /// As [`Service::start`], by a command of the caller's that ends in the program, and under a name of its own where there are several of one program.
+    pub(crate) fn start_as(command: Command, place: &Place, name: &str, settings: &[&str]) -> Self {
+        let announce = place.path(&format!("{name}.json"));
         let child = Self::spawn(command, &announce, settings);
-        let found: Value = poll(program, || serde_json::from_slice(&fs::read(&announce).ok()?).ok());
+        let found: Value = poll(name, || serde_json::from_slice(&fs::read(&announce).ok()?).ok());
         Self { child, address: found["address"].as_str().unwrap().parse().unwrap() }
     }
 
@@ -203,7 +208,19 @@ impl Service {
         {
             command.args(["--set", setting]);
         }
-        command.stderr(Stdio::inherit()).spawn().unwrap()
+        command.spawn().unwrap()
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Stops as Ctrl-C does; it must drain and leave well.
+    pub(crate) fn stop(self) {
+        send(&self.child, "TERM");
+        let status = self.ended();
+        assert!(status.success(), "{status}");
     }
 
     /// Waits until it has ended by itself.

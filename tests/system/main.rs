@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod harness;
+mod index_calls;
 mod ranking_server;
 
 mod bad_input;
@@ -17,4 +18,6 @@ mod mine;
 mod python_client;
 mod recall;
 mod rollout;
+mod soak;
+mod swaps;
 mod training;
