@@ -13,12 +13,19 @@ use crate::{
     generation::{Generation, Manifest, Report, Shard, shard_of},
     ids::{IdTable, ItemId, ModelVersion},
     item::{Attributes, Item},
+    memory::Reservation,
 };
 
 /// The k of the recalls that are tuned to and reported.
 const RECALL_KS: [usize; 2] = [100, 500];
 /// As many queries measure recall where none are given.
 const ITEM_QUERIES: usize = 200;
+
+/// What an item that came in takes beside its embedding: its id, on the heap, and its places.
+const ITEM_BYTES: usize = 128;
+/// What an item takes that may have attributes, and each of them: a map's node has room for eleven.
+const ATTRIBUTES_BYTES: usize = 640;
+const ATTRIBUTE_BYTES: usize = 96;
 
 /// What is about to be streamed in.
 #[derive(Clone, Debug)]
@@ -49,6 +56,7 @@ pub struct Incoming {
     header: Header,
     shards: Vec<Rows>,
     item_count: u64,
+    memory: Option<Reservation>,
 }
 
 /// The items of one shard, in the order in which they came.
@@ -71,7 +79,17 @@ impl Incoming {
     /// Begins a build of so many shards, at least 1.
     pub fn new(header: Header, shard_count: u32) -> Self {
         let shards = (0..shard_count.max(1)).map(|_| Rows::default()).collect();
-        Self { header, shards, item_count: 0 }
+        Self { header, shards, item_count: 0, memory: None }
+    }
+
+    /// With memory that was reserved for it.
+    pub(crate) fn within(self, memory: Reservation) -> Self {
+        Self { memory: Some(memory), ..self }
+    }
+
+    /// Hands the memory to who outlives this.
+    pub(crate) fn take_memory(&mut self) -> Option<Reservation> {
+        self.memory.take()
     }
 
     /// The header it began with.
@@ -101,7 +119,7 @@ impl Incoming {
     /// Values that cannot be searched are refused; a generation that fails a gate says so in its manifest.
     pub fn finish(self, settings: &config::Build) -> Result<Generation, IndexError> {
         let began = Instant::now();
-        let Self { header, shards, item_count } = self;
+        let Self { header, shards, item_count, .. } = self;
         if item_count != header.item_count {
             return Err(refused("item_count", header.item_count, item_count));
         }
@@ -148,6 +166,21 @@ impl Measured {
 
 fn thorough(one: Parameters, other: Parameters) -> Parameters {
     Parameters { nprobe: one.nprobe.max(other.nprobe), ef_search: one.ef_search.max(other.ef_search) }
+}
+
+/// About how many bytes a build takes at its peak: embeddings three times, as they came, with room to grow, and in the order of ids; the index twice,
+/// Faiss's and the bytes that are searched or stored; and what else came with the items.
+pub(crate) fn peak_bytes(header: &Header, shard_count: u32) -> u64 {
+    let (shards, dim) = (shard_count.max(1) as usize, header.embedding_dim);
+    let items = header.item_count as usize;
+    let rows = items.div_ceil(shards);
+    let index = shards * Index::estimate_bytes(&spec_of(header, rows), rows, dim);
+    let embeddings = (items + header.sample_queries.rows()) * dim * size_of::<f32>();
+    let attributes = match header.attributes.iter().count() {
+        0 => 0,
+        declared => ATTRIBUTES_BYTES + declared * ATTRIBUTE_BYTES,
+    };
+    (3 * embeddings + 2 * index + items * (ITEM_BYTES + attributes)) as u64
 }
 
 fn build_shard(number: u32, rows: Rows, spec: &Spec, header: &Header, threads: usize) -> Result<Shard, IndexError> {

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 use pagoda_commit_log::Lsn;
 
 use crate::{
-    build::{Header, Incoming},
+    build::Header,
     builder::Builder,
     config::Config,
     current::Current,
@@ -28,6 +28,7 @@ const BATCH_ITEMS: usize = 4096;
 pub async fn run(config: Arc<Config>, current: Current, builder: Builder, publisher: Publisher) {
     let mut positions = current.positions();
     let mut given_up: Option<GenerationId> = None;
+    let mut does_not_fit: Option<GenerationId> = None;
     while positions.changed().await.is_ok() {
         let snapshot = current.load_full();
         let Some(held) = snapshot.spaces.iter().find(|held| is_due(held, &config)) else { continue };
@@ -37,7 +38,7 @@ pub async fn run(config: Arc<Config>, current: Current, builder: Builder, publis
         }
         let Ok(_place) = builder.reserve() else { continue };
         let began = Instant::now();
-        let outcome = compact(&snapshot, held, &builder, &publisher, &config).await;
+        let outcome = compact(&snapshot, held, &builder, &publisher).await;
         figures::compaction(began.elapsed(), if outcome.is_ok() { "published" } else { "failed" });
         match outcome {
             Ok(id) => tracing::info!(generation = %id, %base, covers = %snapshot.lsn, "compacted"),
@@ -45,6 +46,12 @@ pub async fn run(config: Arc<Config>, current: Current, builder: Builder, publis
             Err(error @ (IndexError::GateRefused(_) | IndexError::DoesNotFit { .. })) => {
                 tracing::warn!(%error, %base, "a compaction is not published; the next generation will be compacted again");
                 given_up = Some(base);
+            }
+            // It may fit once something else is dropped, so it is tried again, and told once.
+            Err(IndexError::BuildDoesNotFit { .. }) if does_not_fit.as_ref() == Some(&base) => {}
+            Err(error @ IndexError::BuildDoesNotFit { .. }) => {
+                tracing::warn!(%error, %base, "a compaction is put off until there is memory for it");
+                does_not_fit = Some(base);
             }
             Err(error) => tracing::warn!(%error, %base, "a compaction failed and will be tried again"),
         }
@@ -57,11 +64,9 @@ pub async fn compact(
     held: &HeldSpace,
     builder: &Builder,
     publisher: &Publisher,
-    config: &Config,
 ) -> Result<GenerationId, IndexError> {
-    let (space, lsn, shard_count) = (held.clone(), snapshot.lsn, config.build.shard_count);
+    let (space, mut incoming) = (held.clone(), builder.begin(header(held, snapshot.lsn))?);
     let incoming = blocking(move || {
-        let mut incoming = Incoming::new(header(&space, lsn), shard_count);
         let mut items = living(&space).peekable();
         while items.peek().is_some() {
             incoming.push(items.by_ref().take(BATCH_ITEMS).collect())?;

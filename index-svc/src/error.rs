@@ -51,6 +51,14 @@ pub enum IndexError {
         /// The bytes that are free.
         free: u64,
     },
+    /// A build does not fit into memory beside what is there.
+    #[error("the build needs up to {bytes} bytes of memory, {free} are free (memory.bytes_max): nothing was built")]
+    BuildDoesNotFit {
+        /// The bytes it needs at its peak.
+        bytes: u64,
+        /// The bytes that are free.
+        free: u64,
+    },
     /// This process does not do that.
     #[error("this process has not the role `{0}` (index.roles)")]
     Role(Role),
@@ -152,6 +160,10 @@ impl From<IndexError> for Status {
             IndexError::DoesNotFit { bytes, free } => {
                 let numbers = [("bytes", bytes.to_string()), ("free_bytes", free.to_string())];
                 with_reason(Code::FailedPrecondition, message, "DOES_NOT_FIT", numbers)
+            }
+            IndexError::BuildDoesNotFit { bytes, free } => {
+                let numbers = [("bytes", bytes.to_string()), ("free_bytes", free.to_string())];
+                with_reason(Code::ResourceExhausted, message, "BUILD_DOES_NOT_FIT", numbers)
             }
             IndexError::Role(role) => {
                 with_reason(Code::FailedPrecondition, message, "ROLE", [("role", role.to_string())])

@@ -6,9 +6,7 @@
 use pagoda_ann::{Index, Matrix};
 
 use super::{Generation, Manifest, Shard, files};
-
-/// What an id takes beside its embedding and its place in the index.
-const ITEM_BYTES: u64 = 64;
+use crate::ids::IdTable;
 
 /// What a generation takes, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +63,8 @@ fn estimate_shard(manifest: &Manifest, shard: u32) -> u64 {
     let rows = bytes(files::VECTORS) / (4 * dim as u64);
     // Some kinds hold more than their file, a little or as much again.
     let index = bytes(files::FAISS).max(Index::estimate_bytes(&manifest.spec, rows as usize, dim) as u64);
-    bytes(files::VECTORS) + index + rows * ITEM_BYTES + bytes(files::ATTRIBUTES)
+    let ids = IdTable::estimate_bytes(bytes(files::ids_name(manifest)) as usize, rows as usize) as u64;
+    bytes(files::VECTORS) + index + ids + bytes(files::ATTRIBUTES)
 }
 
 /// The objects of the largest of some shards, in bytes: so much is in memory beside what becomes of it, where objects are not mapped.

@@ -16,7 +16,7 @@ use crate::{
     error::IndexError,
     failpoint,
     ids::GenerationId,
-    memory::Memory,
+    memory::{Memory, Reservation},
 };
 
 const MANIFEST: &str = "manifest.json";
@@ -115,6 +115,11 @@ impl Generations {
         let Footprint { anonymous_bytes, mapped_bytes } = footprint;
         tracing::info!(generation = %id, anonymous_bytes, mapped_bytes, "loaded");
         Ok(Loaded { id: id.clone(), generation: Arc::new(generation), footprint, _memory: Arc::new(memory) })
+    }
+
+    /// Takes a part of the memory for what is to become a generation.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<Reservation, IndexError> {
+        self.memory.reserve(bytes)
     }
 
     /// What loading takes beside what is loaded: the objects of one shard, unless the store's own files are mapped.

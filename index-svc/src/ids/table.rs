@@ -94,7 +94,7 @@ impl IdTable {
     }
 
     fn of(ids: Ids) -> Self {
-        let mut table = Self { slots: vec![FREE; (ids.len() * 2).next_power_of_two()], ids };
+        let mut table = Self { slots: vec![FREE; slot_count(ids.len())], ids };
         for row in 0..table.len() as u32 {
             let mut slot = table.slot_of(table.get(row));
             while table.slots[slot] != FREE {
@@ -151,6 +151,16 @@ impl IdTable {
             Ids::Texts(texts) => texts.text.capacity() + texts.starts.capacity() * 4 + texts.bases.capacity() * 8,
         };
         ids + self.slots.capacity() * 4
+    }
+
+    /// At most how many bytes the table of so many rows takes in memory, by the bytes that it was written as: for texts just so many, for numbers up to 3
+    /// a row more, since these bytes may be either.
+    pub fn estimate_bytes(encoded_bytes: usize, rows: usize) -> usize {
+        let numbers = rows * 8;
+        let bases = (rows + 1).div_ceil(BLOCK_ROWS).next_power_of_two().max(4);
+        // Each is written behind its length.
+        let texts = encoded_bytes.saturating_sub(rows) + (rows + 1) * 4 + bases * 8;
+        numbers.max(texts) + slot_count(rows) * 4
     }
 
     /// As bytes: `PAGIDTAB`, a version (u16), then 1 and a u64 for each id, or 2 and each id behind its length (u8). Little-endian.
@@ -321,6 +331,11 @@ impl PartialOrd for IdRef<'_> {
     }
 }
 
+/// A power of two, so that a row's slot is some of its hash's bits.
+fn slot_count(rows: usize) -> usize {
+    (rows * 2).next_power_of_two()
+}
+
 /// The number that an id is the decimal text of, without sign and leading zeros.
 fn canonical(id: &str) -> Option<u64> {
     let digits = id.bytes().all(|b| b.is_ascii_digit()) && (id.len() == 1 || !id.starts_with('0'));
@@ -387,6 +402,13 @@ mod tests {
         }
 
         #[test]
+        fn the_estimate_is_what_the_table_takes_or_a_little_more(ids in ids()) {
+            let read = IdTable::decode(&table(&ids).encode(), ids.len()).unwrap();
+            let (estimate, taken) = (IdTable::estimate_bytes(read.encode().len(), ids.len()), read.memory_bytes());
+            prop_assert!((taken..=taken + 3 * ids.len() + 64).contains(&estimate), "{} for {}", estimate, taken);
+        }
+
+        #[test]
         fn damaged_bytes_never_panic(ids in ids(), at: prop::sample::Index, byte: u8) {
             let mut bytes = table(&ids).encode();
             let at = at.index(bytes.len());
@@ -422,6 +444,8 @@ mod tests {
             assert_eq!(table.get(row).to_id().as_str(), ids[row as usize]);
             assert_eq!(table.row_of(&ids[row as usize]), Some(row));
         }
+        let header = 11;
+        assert_eq!(IdTable::estimate_bytes(table.encode().len(), ids.len()), table.memory_bytes() + header);
     }
 
     #[test]

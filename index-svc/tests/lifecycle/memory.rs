@@ -1,30 +1,59 @@
-//! A generation that does not fit into memory is refused before it is loaded.
+//! A generation that does not fit into memory is refused before it is loaded, and one whose build does not fit before it is built.
 
+use pagoda_commit_log::Store;
+use pagoda_server::status;
 use tonic::Code;
 
-use crate::harness::{Index, memory, names, reason, until};
+use crate::harness::{Index, items, memory, names, reason, until};
+
+/// Holds 100 items, and may build and load a few more beside them, but not 500.
+const SMALL: [&str; 1] = ["memory.bytes_max=28000"];
 
 #[tokio::test]
 async fn what_does_not_fit_beside_the_old_one_is_refused_before_anything_is_published() {
-    let store = memory();
-    let index = Index::holding(&store, &["memory.bytes_max=60000"], 0..100).await;
-    let lsn = index.lsn();
-    let big = index.built(0..500).await;
-    let refused = index.publish(&big).await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "DOES_NOT_FIT"), "{refused}");
-    assert_eq!((index.lsn(), index.ids().await), (lsn, names(0..100)));
-    // What fits still does: nothing was leaked by the refusal.
-    for n in 100..105 {
-        index.refresh(0..n).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    // Mapped or not.
+    for store in [Store::open(dir.path().to_str().unwrap()).unwrap(), memory()] {
+        let index = Index::holding(&store, &SMALL, 0..100).await;
+        let lsn = index.lsn();
+        let big = Index::open(&store, &[]).await.built(0..500).await;
+        let refused = index.publish(&big).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            (Code::FailedPrecondition, "DOES_NOT_FIT"),
+            "{refused}"
+        );
+        assert_eq!((index.lsn(), index.ids().await), (lsn, names(0..100)));
+        // What fits still does: nothing was leaked by the refusal.
+        for n in 100..105 {
+            index.refresh(0..n).await.unwrap();
+        }
+        assert_eq!(index.ids().await, names(0..104));
     }
-    assert_eq!(index.ids().await, names(0..104));
+}
+
+#[tokio::test]
+async fn a_build_that_does_not_fit_is_refused_with_its_numbers() {
+    let index = Index::holding(&memory(), &SMALL, 0..100).await;
+    for _ in 0..2 {
+        let refused = index.build(index.header(500), items(0..500)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+        let (reason, numbers) = status::reason_of(&refused).unwrap();
+        let [bytes, free] = ["bytes", "free_bytes"].map(|name| numbers[name].parse::<u64>().unwrap());
+        assert_eq!(reason, "BUILD_DOES_NOT_FIT");
+        assert!(bytes > free && (1..28_000).contains(&free), "{bytes} of {free}");
+        for number in [bytes, free] {
+            assert!(refused.message().contains(&number.to_string()), "{refused}");
+        }
+    }
+    index.refresh(0..101).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_smaller_process_keeps_searching_what_it_has() {
     let store = memory();
     let index = Index::holding(&store, &[], 0..100).await;
-    let small = Index::open(&store, &["memory.bytes_max=60000"]).await;
+    let small = Index::open(&store, &SMALL).await;
     index.refresh(0..500).await.unwrap();
     let lsn = index.upsert([1000]).await.unwrap();
     until("the write", async || (small.lsn() >= lsn).then_some(())).await;
