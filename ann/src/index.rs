@@ -3,7 +3,7 @@
 use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
 
 use crate::{
-    AnnError, Bitmap, Hit, MappedFile, Mask, Matrix, Stop, check_vector,
+    AnnError, Hit, MappedFile, Matrix, Stop,
     ffi::{Extent, Handle, Shape},
     file::Layout,
     ivf::{Ivf, Reach, Search},
@@ -13,7 +13,6 @@ use crate::{
     matrix::MAGNITUDE_LIMIT,
     scan::scan_sieved,
     spec::{Kind, Parameters, Spec, pq_m},
-    top::best_first,
 };
 
 /// An index over the rows of a matrix, by inner product. It never changes: share it between threads as it is.
@@ -101,24 +100,6 @@ impl Index {
             Body::Flat { file, .. } | Body::Ivf { file, .. } => Ok(file.to_vec()),
             Body::FastScan { faiss, .. } | Body::Graph { faiss, .. } => faiss.write(),
         }
-    }
-
-    /// The nearest rows that are allowed (all, without a bitmap), best first, ties by row, with scores as the index has them: those of 8-bit
-    /// codes and of a fast scan are close to the rows', no more, and a graph's are those of a query within bounds. May be fewer than k although more are allowed, unless the index is flat:
-    /// the search visits only as much as the parameters say. [`Index::find`] is the search without these reservations.
-    pub fn search(
-        &self,
-        query: &[f32],
-        k: usize,
-        allowed: Option<&Bitmap>,
-        parameters: Parameters,
-    ) -> Result<Vec<Hit>, AnnError> {
-        check_vector(query, self.dim)?;
-        let sieve = Mask { allowed, excluded: &[] }.sieve(self.rows)?;
-        let (k, stop) = (k.min(self.rows), Stop::NEVER);
-        let mut hits = self.visit(&Visit { query, k, sieve: &sieve, parameters, stop })?;
-        hits.sort_unstable_by(best_first);
-        Ok(hits)
     }
 
     /// How many rows it holds.

@@ -24,6 +24,8 @@ mod order;
 mod scan;
 mod spec;
 mod stop;
+#[cfg(feature = "testing")]
+mod testing;
 mod top;
 mod tune;
 mod tuning;
@@ -39,10 +41,10 @@ pub use crate::{
     mapped::MappedFile,
     mask::Mask,
     matrix::{Matrix, check_vector},
-    scan::{exact_many, scan, scan_many, scan_with, score_rows, scores},
+    scan::{exact_many, scan, scan_many, scan_with},
     spec::{Kind, Parameters, Spec},
     stop::Stop,
-    tune::{Goal, Progress, TuneOptions, Tuned, recall_at_k, tune, tune_goals},
+    tune::{Goal, Progress, TuneOptions, recall_at_k, tune_goals},
     tuning::{FilterKind, Filtered, Step, Tuning},
 };
 

@@ -5,7 +5,7 @@ use crate::{
     kernels::{BLOCK_ROWS, Block, Rows},
     mask::Sieve,
     stop::CHECK_ROWS,
-    top::{Top, best_first},
+    top::Top,
 };
 
 /// Blocks scored between two looks at the clock.
@@ -35,7 +35,7 @@ pub fn scan_many(
 }
 
 /// The inner product of a query with every row, `[rows]`.
-pub fn scores(rows: &Matrix, query: &[f32]) -> Result<Vec<f32>, AnnError> {
+pub(crate) fn scores(rows: &Matrix, query: &[f32]) -> Result<Vec<f32>, AnnError> {
     check_vector(query, rows.dim())?;
     let mut scores = vec![0.0; rows.rows()];
     Rows::of(rows.values(), rows.dim()).scores(query, &mut scores);
@@ -45,14 +45,6 @@ pub fn scores(rows: &Matrix, query: &[f32]) -> Result<Vec<f32>, AnnError> {
 /// The exact nearest k rows of many queries at once: `[queries][k]`, each best first. Much faster a query than [`scan`].
 pub fn exact_many(rows: &Matrix, queries: &Matrix, k: usize, threads: usize) -> Result<Vec<Vec<Hit>>, AnnError> {
     ffi::exact(queries, rows, k, threads)
-}
-
-/// Sets each hit's score to the exact one, and sorts anew. A hit beyond the rows is a mistake of the caller's and panics.
-pub fn score_rows(rows: &Matrix, query: &[f32], hits: &mut [Hit]) -> Result<(), AnnError> {
-    check_vector(query, rows.dim())?;
-    Rows::of(rows.values(), rows.dim()).score_hits(query, hits);
-    hits.sort_unstable_by(best_first);
-    Ok(())
 }
 
 /// [`scan_many`] with queries that were checked, and rows that lie anywhere.

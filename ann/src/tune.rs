@@ -41,15 +41,6 @@ pub struct TuneOptions {
 /// How far tuning has come, 0 to 1.
 pub type Progress = f64;
 
-/// What tuning for one k came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tuned {
-    /// The cheapest parameters that reach the target, or else the most thorough ones.
-    pub parameters: Parameters,
-    /// recall_at_k of approximate against exact search with them, 0 to 1.
-    pub recall_at_k: f64,
-}
-
 impl Default for TuneOptions {
     fn default() -> Self {
         let goals = vec![Goal { k: 100, recall_at_k: 0.98 }, Goal { k: 500, recall_at_k: 0.95 }];
@@ -58,24 +49,11 @@ impl Default for TuneOptions {
     }
 }
 
-/// Finds the parameters that reach recall_at_k for one k, without filters.
-///
-/// Queries should be what will be searched: user and item embeddings are distributed differently, and items flatter.
-pub fn tune(index: &Index, rows: &Matrix, queries: &Matrix, k: usize, target: f64) -> Result<Tuned, AnnError> {
-    let options = TuneOptions {
-        goals: vec![Goal { k, recall_at_k: target }],
-        queries_max: usize::MAX,
-        filter_queries_max: 0,
-        ..TuneOptions::default()
-    };
-    let tuning = tune_goals(index, rows, queries, &options, &mut |_| ControlFlow::Continue(()))?;
-    let step = tuning.at(k);
-    Ok(Tuned { parameters: step.parameters, recall_at_k: step.recall_at_k })
-}
-
 /// Finds, for every goal, the parameters that reach it: without a filter, and with filters of several selectivities, also such that go
 /// with the cells. Costs two exact searches a query and filter, and a few approximate ones. The observer is told how far it has
 /// come, and has it end with [`AnnError::Cancelled`] by `Break`.
+///
+/// Queries should be what will be searched: user and item embeddings are distributed differently, and items flatter.
 pub fn tune_goals(
     index: &Index,
     rows: &Matrix,

@@ -7,11 +7,11 @@ mod data;
 use std::{sync::Arc, time::Instant};
 
 use pagoda_ann::{
-    AnnError, Bitmap, Index, Kind, Mask, Matrix, Mode, Parameters, Query, Spec, Stop, Tuning, exact_many, recall_at_k,
-    scan, score_rows, tune,
+    AnnError, Bitmap, Goal, Index, Kind, Mask, Matrix, Mode, Parameters, Query, Spec, Stop, Tuning, exact_many,
+    recall_at_k, scan,
 };
 
-use crate::data::{build, random_unit_rows, thorough};
+use crate::data::{build, random_unit_rows, scored, thorough, tuned};
 
 #[test]
 fn every_kind_tunes_to_its_target() {
@@ -19,7 +19,7 @@ fn every_kind_tunes_to_its_target() {
     for kind in Kind::ALL {
         let index = build(kind, &rows);
         assert_eq!((index.kind(), index.rows(), index.dim()), (kind, 3000, 16));
-        let tuned = tune(&index, &rows, &queries, 100, 0.95).unwrap();
+        let tuned = tuned(&index, &rows, &queries, Goal { k: 100, recall_at_k: 0.95 });
         assert!(tuned.recall_at_k >= 0.95, "{kind:?}: {tuned:?}");
     }
 }
@@ -29,7 +29,7 @@ fn parameters_that_find_too_few_are_not_taken_for_good_because_a_scan_makes_up_f
     let (rows, queries) = (random_unit_rows(3000, 16, 1), random_unit_rows(50, 16, 2));
     for kind in [Kind::IvfFlat, Kind::IvfSq8, Kind::IvfPqFsRefine] {
         let index = build(kind, &rows);
-        let low = tune(&index, &rows, &queries, 100, 0.2).unwrap();
+        let low = tuned(&index, &rows, &queries, Goal { k: 100, recall_at_k: 0.2 });
         assert!((0.2..0.5).contains(&low.recall_at_k), "{kind:?}: {low:?}");
     }
 }
@@ -42,9 +42,8 @@ fn parameters_are_one_querys_own() {
         let index = build(kind, &rows);
         let recall = |nprobe| {
             let search = |i| {
-                let mut hits = index.search(queries.row(i), 50, None, Parameters { nprobe, ef_search: 0 }).unwrap();
-                score_rows(&rows, queries.row(i), &mut hits).unwrap();
-                hits
+                let hits = index.search(queries.row(i), 50, None, Parameters { nprobe, ef_search: 0 }).unwrap();
+                scored(&rows, queries.row(i), &hits)
             };
             (0..20).map(search).zip(&exact).map(|(found, exact)| recall_at_k(&found, exact)).sum::<f64>() / 20.0
         };
@@ -63,9 +62,9 @@ fn a_masked_search_finds_allowed_rows_alone() {
     let exact = scan(&rows, query.row(0), 100, Some(&allowed)).unwrap();
     for kind in Kind::ALL {
         let index = build(kind, &rows);
-        let mut found = index.search(query.row(0), 100, Some(&allowed), thorough(&index)).unwrap();
+        let found = index.search(query.row(0), 100, Some(&allowed), thorough(&index)).unwrap();
         assert!(found.iter().all(|hit| allowed.contains(hit.row)), "{kind:?}");
-        score_rows(&rows, query.row(0), &mut found).unwrap();
+        let found = scored(&rows, query.row(0), &found);
         let least = if kind == Kind::IvfPqFsRefine { 0.6 } else { 0.9 };
         assert!(recall_at_k(&found, &exact) >= least, "{kind:?}: {}", recall_at_k(&found, &exact));
     }
@@ -102,9 +101,7 @@ fn a_search_is_never_short_while_there_is_more_and_its_scores_are_exact() {
             let query = Query { vector: query.row(0), k, mask, parameters: careless, ..Query::default() };
             let found = index.find(&rows, &Tuning::default(), &query).unwrap().hits;
             assert_eq!(found.len(), expected, "{kind:?}");
-            let mut exact = found.clone();
-            score_rows(&rows, query.vector, &mut exact).unwrap();
-            assert_eq!(found, exact, "{kind:?}");
+            assert_eq!(found, scored(&rows, query.vector, &found), "{kind:?}");
         }
     }
 }

@@ -2,7 +2,9 @@
 
 #![allow(dead_code)]
 
-use pagoda_ann::{Index, Kind, Matrix, Parameters, Spec};
+use std::ops::ControlFlow;
+
+use pagoda_ann::{Goal, Hit, Index, Kind, Matrix, Parameters, Spec, Step, TuneOptions, scan, tune_goals};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -33,6 +35,18 @@ pub(crate) fn build(kind: Kind, rows: &Matrix) -> Index {
 /// Parameters that leave nothing out.
 pub(crate) fn thorough(index: &Index) -> Parameters {
     Parameters { nprobe: index.nlist() as u32, ef_search: 500 }
+}
+
+/// What tuning to one goal, without filters, comes to.
+pub(crate) fn tuned(index: &Index, rows: &Matrix, queries: &Matrix, goal: Goal) -> Step {
+    let options = TuneOptions { goals: vec![goal], filter_queries_max: 0, ..TuneOptions::default() };
+    tune_goals(index, rows, queries, &options, &mut |_| ControlFlow::Continue(())).unwrap().at(goal.k)
+}
+
+/// The same hits with exact scores.
+pub(crate) fn scored(rows: &Matrix, query: &[f32], hits: &[Hit]) -> Vec<Hit> {
+    let all = scan(rows, query, rows.rows(), None).unwrap();
+    all.into_iter().filter(|exact| hits.iter().any(|hit| hit.row == exact.row)).collect()
 }
 
 fn noise(rng: &mut ChaCha8Rng, dim: usize, size: f32) -> Vec<f32> {

@@ -3,21 +3,17 @@
 //! Ids that are all decimal numbers take 8 bytes each, others their own bytes and 4. Rows are found by a table of row numbers, about 8 bytes an
 //! id, so that an id is never stored twice.
 
-use std::{
-    cmp::Ordering,
-    hash::{DefaultHasher, Hasher},
-};
+mod codec;
+mod id_ref;
 
-use super::{ITEM_ID_BYTES_LIMIT, InvalidId, ItemId};
+use std::hash::{DefaultHasher, Hasher};
 
-const MAGIC: &[u8; 8] = b"PAGIDTAB";
-const FORMAT_VERSION: u16 = 1;
-const NUMBERS: u8 = 1;
-const TEXTS: u8 = 2;
+pub use self::id_ref::IdRef;
+use self::{codec::FORMAT_VERSION, id_ref::canonical};
+use super::InvalidId;
+
 /// No row has this number: there are at most 2^31.
 const FREE: u32 = u32::MAX;
-/// The most digits of a `u64`.
-const DIGITS_MAX: usize = 20;
 /// Rows whose places are counted from the same base.
 const BLOCK_ROWS: usize = 1 << 16;
 
@@ -27,15 +23,6 @@ pub struct IdTable {
     ids: Ids,
     /// Rows by the hash of their id; a power of two of them, at most half of them taken.
     slots: Vec<u32>,
-}
-
-/// An id of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdRef<'a> {
-    /// A decimal number without leading zeros.
-    Number(u64),
-    /// Any other.
-    Text(&'a str),
 }
 
 /// Why bytes are no table of ids.
@@ -163,73 +150,6 @@ impl IdTable {
         numbers.max(texts) + slot_count(rows) * 4
     }
 
-    /// As bytes: `PAGIDTAB`, a version (u16), then 1 and a u64 for each id, or 2 and each id behind its length (u8). Little-endian.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        out.extend(FORMAT_VERSION.to_le_bytes());
-        match &self.ids {
-            Ids::Numbers(numbers) => {
-                out.push(NUMBERS);
-                numbers.iter().for_each(|number| out.extend(number.to_le_bytes()));
-            }
-            Ids::Texts(texts) => {
-                out.push(TEXTS);
-                for row in 0..self.len() {
-                    let id = texts.get(row);
-                    out.push(id.len() as u8);
-                    out.extend(id.as_bytes());
-                }
-            }
-        }
-        out
-    }
-
-    /// Reads what [`IdTable::encode`] wrote, of as many rows as are expected. Whatever the bytes are: no panic, and no more memory than a small
-    /// multiple of theirs.
-    pub fn decode(bytes: &[u8], rows: usize) -> Result<Self, IdTableError> {
-        let bytes = bytes.strip_prefix(MAGIC).ok_or(IdTableError::Foreign)?;
-        let (version, bytes) = bytes.split_first_chunk().ok_or(IdTableError::Foreign)?;
-        match u16::from_le_bytes(*version) {
-            FORMAT_VERSION => {}
-            other => return Err(IdTableError::UnknownVersion(other)),
-        }
-        match bytes.split_first() {
-            Some((&NUMBERS, numbers)) => Self::decode_numbers(numbers, rows),
-            Some((&TEXTS, texts)) => Self::decode_texts(texts, rows),
-            _ => Err(IdTableError::Foreign),
-        }
-    }
-
-    fn decode_numbers(bytes: &[u8], rows: usize) -> Result<Self, IdTableError> {
-        let (numbers, rest) = bytes.as_chunks::<8>();
-        if !rest.is_empty() || numbers.len() != rows {
-            return Err(IdTableError::WrongLength(rows));
-        }
-        let numbers: Vec<u64> = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
-        let text = |number: u64| IdRef::Number(number);
-        match (1..rows).find(|n| text(numbers[n - 1]).cmp(&text(numbers[*n])).is_ge()) {
-            Some(n) => Err(IdTableError::NotAscending(n)),
-            None => Ok(Self::of(Ids::Numbers(numbers))),
-        }
-    }
-
-    fn decode_texts(mut bytes: &[u8], rows: usize) -> Result<Self, IdTableError> {
-        // An id takes two bytes at least.
-        if bytes.len() < rows.saturating_mul(2) {
-            return Err(IdTableError::WrongLength(rows));
-        }
-        let mut ids = Vec::with_capacity(rows);
-        while let Some((len, rest)) = bytes.split_first() {
-            let (id, rest) = rest.split_at_checked(*len as usize).ok_or(IdTableError::WrongLength(rows))?;
-            ids.push(std::str::from_utf8(id).map_err(|_| InvalidId("an item id is not UTF-8".into()))?);
-            bytes = rest;
-        }
-        if ids.len() != rows {
-            return Err(IdTableError::WrongLength(rows));
-        }
-        Self::new(ids.iter().copied())
-    }
-
     fn slot_of(&self, id: IdRef<'_>) -> usize {
         let hash = match id {
             // Multiplying by 2^64 over the golden ratio spreads neighbours.
@@ -294,68 +214,10 @@ impl Texts {
     }
 }
 
-impl IdRef<'_> {
-    /// Gives the id's text.
-    pub fn with_text<T>(&self, use_text: impl FnOnce(&str) -> T) -> T {
-        match self {
-            Self::Text(text) => use_text(text),
-            Self::Number(number) => {
-                let mut buffer = [0; DIGITS_MAX];
-                use_text(digits(*number, &mut buffer))
-            }
-        }
-    }
-
-    /// The id by itself.
-    pub fn to_id(&self) -> ItemId {
-        self.with_text(|text| ItemId(text.into()))
-    }
-}
-
-impl From<IdRef<'_>> for String {
-    fn from(id: IdRef<'_>) -> Self {
-        id.with_text(str::to_owned)
-    }
-}
-
-impl Ord for IdRef<'_> {
-    /// By text.
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.with_text(|a| other.with_text(|b| a.cmp(b)))
-    }
-}
-
-impl PartialOrd for IdRef<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// A power of two, so that a row's slot is some of its hash's bits.
 fn slot_count(rows: usize) -> usize {
     (rows * 2).next_power_of_two()
 }
-
-/// The number that an id is the decimal text of, without sign and leading zeros.
-fn canonical(id: &str) -> Option<u64> {
-    let digits = id.bytes().all(|b| b.is_ascii_digit()) && (id.len() == 1 || !id.starts_with('0'));
-    if digits { id.parse().ok() } else { None }
-}
-
-fn digits(mut number: u64, buffer: &mut [u8; DIGITS_MAX]) -> &str {
-    let mut first = DIGITS_MAX;
-    loop {
-        first -= 1;
-        buffer[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    std::str::from_utf8(&buffer[first..]).expect("digits are ASCII")
-}
-
-const _: () = assert!(ITEM_ID_BYTES_LIMIT <= u8::MAX as usize);
 
 #[cfg(test)]
 mod tests {
@@ -365,7 +227,7 @@ mod tests {
 
     use super::*;
 
-    fn ids() -> impl Strategy<Value = BTreeSet<String>> {
+    pub(super) fn ids() -> impl Strategy<Value = BTreeSet<String>> {
         let number = prop_oneof![(0u64..300).prop_map(|n| n.to_string()), any::<u64>().prop_map(|n| n.to_string())];
         let text = prop_oneof!["[0-9]{1,21}", "[a-zé0-9 ]{1,8}", "[^\\p{Cc}]{1,32}"];
         let numbers = prop::collection::btree_set(number, 0..60);
@@ -373,7 +235,7 @@ mod tests {
         prop_oneof![numbers, texts]
     }
 
-    fn table(ids: &BTreeSet<String>) -> IdTable {
+    pub(super) fn table(ids: &BTreeSet<String>) -> IdTable {
         IdTable::new(ids.iter().map(String::as_str)).unwrap()
     }
 
@@ -393,37 +255,12 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read(ids in ids()) {
-            let table = table(&ids);
-            let bytes = table.encode();
-            prop_assert!(IdTable::decode(&bytes, ids.len()).as_ref() == Ok(&table));
-            prop_assert!(IdTable::decode(&bytes, ids.len() + 1).is_err());
-            prop_assert!(ids.is_empty() || IdTable::decode(&bytes[..bytes.len() - 1], ids.len()).is_err());
-        }
-
-        #[test]
         fn the_estimate_is_what_the_table_takes_or_a_little_more(ids in ids()) {
             let read = IdTable::decode(&table(&ids).encode(), ids.len()).unwrap();
             let (estimate, taken) = (IdTable::estimate_bytes(read.encode().len(), ids.len()), read.memory_bytes());
             prop_assert!((taken..=taken + 3 * ids.len() + 64).contains(&estimate), "{} for {}", estimate, taken);
         }
 
-        #[test]
-        fn damaged_bytes_never_panic(ids in ids(), at: prop::sample::Index, byte: u8) {
-            let mut bytes = table(&ids).encode();
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            if let Ok(read) = IdTable::decode(&bytes, ids.len()) {
-                prop_assert!((0..read.len() as u32).all(|row| read.get(row).with_text(|id| read.row_of(id)) == Some(row)));
-            }
-        }
-
-        #[test]
-        fn random_bytes_never_panic(kind in 0u8..4, bytes in prop::collection::vec(any::<u8>(), 0..100), rows in 0usize..20) {
-            let framed = [&MAGIC[..], &FORMAT_VERSION.to_le_bytes(), &[kind], &bytes].concat();
-            let _ = IdTable::decode(&framed, rows);
-            let _ = IdTable::decode(&bytes, rows);
-        }
     }
 
     #[test]
@@ -446,15 +283,5 @@ mod tests {
         }
         let header = 11;
         assert_eq!(IdTable::estimate_bytes(table.encode().len(), ids.len()), table.memory_bytes() + header);
-    }
-
-    #[test]
-    fn what_is_no_table_of_ids_is_refused() {
-        let new = |ids: &[&str]| IdTable::new(ids.iter().copied());
-        assert_eq!(new(&["b", "a"]), Err(IdTableError::NotAscending(1)));
-        assert_eq!(new(&["a", "a"]), Err(IdTableError::NotAscending(1)));
-        assert!(matches!(new(&["a\nb"]), Err(IdTableError::InvalidId(_))));
-        assert_eq!(IdTable::decode(b"PAGIDTAB\x02\x00", 0), Err(IdTableError::UnknownVersion(2)));
-        assert_eq!(IdTable::decode(b"x", 0), Err(IdTableError::Foreign));
     }
 }

@@ -1,0 +1,99 @@
+//! What is answered about generations and the index.
+
+use pagoda_ann::Kind;
+use pagoda_proto::index::v1 as proto;
+
+use super::{attributes, model_to_wire};
+use crate::{
+    generation::{GateFailure, Manifest, Report},
+    ids::GenerationId,
+    snapshot::{HeldSpace, RetainedSpace, Snapshot},
+    state::Published,
+};
+
+pub(crate) fn build_response(id: &GenerationId, manifest: &Manifest) -> proto::BuildGenerationResponse {
+    proto::BuildGenerationResponse { generation_id: id.to_string(), report: Some(report_to_wire(manifest)) }
+}
+
+pub(crate) fn status_response(index_name: &str, snapshot: &Snapshot) -> proto::GetIndexStatusResponse {
+    proto::GetIndexStatusResponse {
+        index_name: index_name.to_owned(),
+        lsn: snapshot.lsn.0,
+        spaces: snapshot.spaces.iter().map(|held| space_to_wire(held, snapshot)).collect(),
+        tombstone_count: snapshot.tombstone_count as u64,
+    }
+}
+
+pub(crate) fn list_response(snapshot: &Snapshot) -> proto::ListGenerationsResponse {
+    let of_space = |space: &RetainedSpace| {
+        let generations = space.generations.iter().enumerate();
+        generations.map(|(n, published)| generation_to_wire(published, n == 0, snapshot)).collect::<Vec<_>>()
+    };
+    proto::ListGenerationsResponse { generations: snapshot.retained.iter().flat_map(of_space).collect() }
+}
+
+fn generation_to_wire(published: &Published, is_current: bool, snapshot: &Snapshot) -> proto::GenerationStatus {
+    let served = snapshot.spaces.iter().any(|held| held.loaded().id == published.generation);
+    proto::GenerationStatus {
+        generation_id: published.generation.to_string(),
+        model_version: Some(model_to_wire(published.model)),
+        covers_lsn: published.covers.0,
+        published_lsn: published.published.0,
+        current_since_lsn: published.current_since.0,
+        is_current,
+        is_served: served,
+        forced_by: published.forced_by.clone().unwrap_or_default(),
+        compacted_from: published.compacted_from.last().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn space_to_wire(held: &HeldSpace, snapshot: &Snapshot) -> proto::SpaceStatus {
+    let retained = snapshot.retained.iter().flat_map(|space| &space.generations);
+    let published = retained.filter(|published| published.generation == held.loaded().id).map(|p| p.published).next();
+    let manifest = &held.generation().manifest;
+    proto::SpaceStatus {
+        model_version: Some(model_to_wire(manifest.model)),
+        generation_id: held.loaded().id.to_string(),
+        published_lsn: published.unwrap_or(held.published()).0,
+        base_count: held.base_count() as u64,
+        delta_count: held.delta().len() as u64,
+        report: Some(report_to_wire(manifest)),
+        embedding_dim: manifest.embedding_dim as u32,
+        attributes: attributes::declarations_to_wire(&manifest.attributes),
+    }
+}
+
+fn report_to_wire(manifest: &Manifest) -> proto::GenerationReport {
+    let report = &manifest.report;
+    proto::GenerationReport {
+        item_count: report.item_count as u64,
+        kind: kind_to_wire(manifest.spec.kind).into(),
+        ann_recall_at_100: report.recall_at_100,
+        query_count: report.query_count as u32,
+        measured_with_users: report.measured_with_users,
+        parameters: Some(parameters_to_wire(report)),
+        build_s: report.build_s,
+        ann_recall_at_500: report.recall_at_500,
+        mean_cosine: report.mean_cosine,
+        failed_gates: manifest.failed_gates.iter().map(failure_to_wire).collect(),
+    }
+}
+
+fn parameters_to_wire(report: &Report) -> proto::SearchParameters {
+    proto::SearchParameters { nprobe: report.parameters.nprobe, ef_search: report.parameters.ef_search }
+}
+
+fn failure_to_wire(failure: &GateFailure) -> proto::GateFailure {
+    let GateFailure { gate, expected, found } = failure.clone();
+    proto::GateFailure { gate, expected, found }
+}
+
+fn kind_to_wire(kind: Kind) -> proto::IndexKind {
+    match kind {
+        Kind::Flat => proto::IndexKind::Flat,
+        Kind::IvfFlat => proto::IndexKind::IvfFlat,
+        Kind::IvfSq8 => proto::IndexKind::IvfSq8,
+        Kind::Hnsw => proto::IndexKind::Hnsw,
+        Kind::IvfPqFsRefine => proto::IndexKind::IvfPqFsRefine,
+    }
+}
