@@ -21,8 +21,11 @@ const RECALL_KS: [usize; 2] = [100, 500];
 /// As many queries measure recall where none are given.
 const ITEM_QUERIES: usize = 200;
 
-/// What an item that came in takes beside its embedding: its id and its attributes, on the heap.
-const ITEM_BYTES: usize = 96;
+/// What an item that came in takes beside its embedding: its id, on the heap, and its places.
+const ITEM_BYTES: usize = 128;
+/// What an item takes that may have attributes, and each of them: a map's node has room for eleven.
+const ATTRIBUTES_BYTES: usize = 640;
+const ATTRIBUTE_BYTES: usize = 96;
 
 /// What is about to be streamed in.
 #[derive(Clone, Debug)]
@@ -165,15 +168,19 @@ fn thorough(one: Parameters, other: Parameters) -> Parameters {
     Parameters { nprobe: one.nprobe.max(other.nprobe), ef_search: one.ef_search.max(other.ef_search) }
 }
 
-/// About how many bytes a build takes at its peak: embeddings twice, as they came and in the order of ids or as they are stored, and the index twice,
-/// Faiss's and the bytes that are searched or stored.
+/// About how many bytes a build takes at its peak: embeddings three times, as they came, with room to grow, and in the order of ids; the index twice,
+/// Faiss's and the bytes that are searched or stored; and what else came with the items.
 pub(crate) fn peak_bytes(header: &Header, shard_count: u32) -> u64 {
     let (shards, dim) = (shard_count.max(1) as usize, header.embedding_dim);
     let items = header.item_count as usize;
     let rows = items.div_ceil(shards);
     let index = shards * Index::estimate_bytes(&spec_of(header, rows), rows, dim);
     let embeddings = (items + header.sample_queries.rows()) * dim * size_of::<f32>();
-    (2 * (embeddings + index) + items * ITEM_BYTES) as u64
+    let attributes = match header.attributes.iter().count() {
+        0 => 0,
+        declared => ATTRIBUTES_BYTES + declared * ATTRIBUTE_BYTES,
+    };
+    (3 * embeddings + 2 * index + items * (ITEM_BYTES + attributes)) as u64
 }
 
 fn build_shard(number: u32, rows: Rows, spec: &Spec, header: &Header, threads: usize) -> Result<Shard, IndexError> {
