@@ -11,7 +11,6 @@ use crate::{
     error::IndexError,
     generation::{Generation, Generations, Lifetime, Manifest, blocking},
     ids::GenerationId,
-    memory::Reservation,
 };
 
 /// Builds that run at once: each holds a whole catalog in memory.
@@ -40,28 +39,22 @@ impl Builder {
 
     /// Begins a build, if what it takes at its peak fits into memory beside what is there. The memory is its own until it ends.
     pub fn begin(&self, header: Header) -> Result<Incoming, IndexError> {
-        let memory = self.reserve_memory(&header)?;
-        Ok(Incoming::new(header, self.config.build.shard_count).within(memory))
+        let shard_count = self.config.build.shard_count;
+        let memory =
+            self.generations.reserve(build::peak_bytes(&header, shard_count)).map_err(|error| match error {
+                IndexError::DoesNotFit { bytes, free } => IndexError::BuildDoesNotFit { bytes, free },
+                other => other,
+            })?;
+        Ok(Incoming::new(header, shard_count).within(memory))
     }
 
     /// Builds and measures what has come in, and stores it. Nothing is published.
     pub async fn build(&self, mut incoming: Incoming) -> Result<(GenerationId, Manifest), IndexError> {
-        let _memory = match incoming.take_memory() {
-            Some(memory) => memory,
-            None => self.reserve_memory(incoming.header())?,
-        };
+        let _memory = incoming.take_memory();
         let settings = self.config.build.clone();
         let generation = in_the_background(settings.nice, move || incoming.finish(&settings)).await?;
         crate::failpoint::reached("generation_built");
         self.store(generation).await
-    }
-
-    fn reserve_memory(&self, header: &Header) -> Result<Reservation, IndexError> {
-        let reserved = self.generations.reserve(build::peak_bytes(header, self.config.build.shard_count));
-        reserved.map_err(|error| match error {
-            IndexError::DoesNotFit { bytes, free } => IndexError::BuildDoesNotFit { bytes, free },
-            other => other,
-        })
     }
 
     async fn store(&self, generation: Generation) -> Result<(GenerationId, Manifest), IndexError> {

@@ -85,7 +85,7 @@ impl IndexService {
         let mut incoming = match messages.next().await.transpose()?.and_then(|m| m.message) {
             Some(Message::Header(header)) => {
                 let lsn = self.current.load().lsn;
-                Incoming::new(wire::header(header, lsn, self.config.build.values_max)?, self.config.build.shard_count)
+                self.builder.begin(wire::header(header, lsn, self.config.build.values_max)?)?
             }
             Some(Message::Batch(_)) => return Err(wire::out_of_order("the header first", "a batch").into()),
             None => return Err(wire::out_of_order("the header first", "nothing").into()),

@@ -1,10 +1,12 @@
 //! A generation that does not fit into memory is refused before it is loaded, and one whose build does not fit before it is built.
 
+use futures::{StreamExt, stream};
 use pagoda_commit_log::Store;
+use pagoda_proto::index::v1::{BuildGenerationRequest, build_generation_request::Message};
 use pagoda_server::status;
 use tonic::Code;
 
-use crate::harness::{Index, items, memory, names, reason, until};
+use crate::harness::{Index, memory, names, reason, until};
 
 /// Holds 100 items, and may build and load a few more beside them, but not 500.
 const SMALL: [&str; 1] = ["memory.bytes_max=28000"];
@@ -33,10 +35,13 @@ async fn what_does_not_fit_beside_the_old_one_is_refused_before_anything_is_publ
 }
 
 #[tokio::test]
-async fn a_build_that_does_not_fit_is_refused_with_its_numbers() {
+async fn a_build_that_does_not_fit_is_refused_at_its_header_with_its_numbers() {
     let index = Index::holding(&memory(), &SMALL, 0..100).await;
     for _ in 0..2 {
-        let refused = index.build(index.header(500), items(0..500)).await.unwrap_err();
+        let header = BuildGenerationRequest { message: Some(Message::Header(index.header(500))) };
+        // No batch ever comes.
+        let messages = stream::iter([Ok(header)]).chain(stream::pending());
+        let refused = index.service.build(messages).await.unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
         let (reason, numbers) = status::reason_of(&refused).unwrap();
         let [bytes, free] = ["bytes", "free_bytes"].map(|name| numbers[name].parse::<u64>().unwrap());
