@@ -173,10 +173,15 @@ class Service:
         """Processor time of a search, of a side that counts its own."""
         return side.ask("search", count=count, **request)["search_cpu_s"] * 1e6 / count
 
-    def rpc_us(self, wanted: dict, seconds: float | None = None) -> float:
-        """Processor time of the server for a call, at the rate."""
+    def bearable_rate(self, wanted: dict) -> float:
+        """The rate, or, for calls that cost more, the same share of what the server can do of them."""
+        answer = self.load.ask("throughput", seconds=self.plan.throughput_s / 3, concurrency=4, **wanted)
+        return min(self.rate, LOAD_SHARE * answer["per_second"])
+
+    def rpc_us(self, wanted: dict, rate: float | None = None) -> float:
+        """Processor time of the server for a call, at a rate."""
         cpu = self.server.cpu_s()
-        answer = self.load.ask("load", rate=self.rate, seconds=seconds or self.plan.load_s, **wanted)
+        answer = self.load.ask("load", rate=rate or self.rate, seconds=self.plan.load_s, **wanted)
         if answer["failed"]:
             raise SideFault(f"{answer['failed']} of {answer['calls']} calls failed")
         return figures.us_per_call(self.server.cpu_s() - cpu, answer["calls"], self.idle, answer["wall_s"])
@@ -221,12 +226,12 @@ class Service:
         self.snapshot.ask("reach", lsn=filled["lsn"])
         cells = []
         for name, wanted in (("delta and tombstones", {}), ("and a filter of half", {"tag": HALF})):
-            us = {"snapshot": [], "rpc": []}
+            us, rate = {"snapshot": [], "rpc": []}, self.bearable_rate({"k": K, **wanted})
             for number in range(max(3, self.plan.rounds // 2)):
                 self.say(f"{name}: round {number + 1}")
                 first = number * self.plan.users % (2000 - self.plan.users + 1)
                 us["snapshot"].append(self.side_us(self.snapshot, k=K, first=first, count=self.plan.users, **wanted))
-                us["rpc"].append(self.rpc_us({"k": K, **wanted}))
+                us["rpc"].append(self.rpc_us({"k": K, **wanted}, rate))
             spread = {rung: figures.spread(values) for rung, values in us.items()}
             cells.append({"state": name, "us": spread, "recall_at_100": self.recall({"k": K, **wanted}), "rpc_vs_snapshot": figures.ratio(us["rpc"], us["snapshot"])})
         return {"fill": filled, "counts": self.load.ask("ready", spaces=1, within_s=5)["counts"], "cells": cells}
