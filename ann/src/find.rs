@@ -86,7 +86,7 @@ impl Index {
         let k = query.k.min(sieve.count());
         let step = tuning.at(k);
         let ask = Ask { index: self, rows: Rows::of(rows.values(), rows.dim()), query, k, sieve: &sieve, step: &step };
-        let plan = ask.plan(tuning.scan_rows);
+        let plan = Plan::of(self, query, &step, tuning.scan_rows, sieve.count());
         if completes { ask.run(plan) } else { ask.run_at_first(plan) }
     }
 
@@ -104,7 +104,7 @@ impl Index {
         let k = query.k.min(sieve.count());
         let (step, matrix) = (tuning.at(k), Rows::of(rows.values(), rows.dim()));
         let ask = |vector| Query { vector, ..*query };
-        let plan = Ask { index: self, rows: matrix, query, k, sieve: &sieve, step: &step }.plan(tuning.scan_rows);
+        let plan = Plan::of(self, query, &step, tuning.scan_rows, sieve.count());
         if plan == Plan::Scan {
             let hits = scan_sieved(matrix, vectors, k, &sieve, query.stop)?;
             return Ok(hits.into_iter().map(|hits| Found::scanned(hits, &sieve)).collect());
@@ -114,22 +114,20 @@ impl Index {
             .collect()
     }
 
-    /// About how many rows and centroids a search looks at, told before it begins; the query's vector does not matter.
-    pub fn rows_read(&self, tuning: &Tuning, query: &Query) -> Result<usize, AnnError> {
-        let sieve = query.mask.sieve(self.rows())?;
-        let k = query.k.min(sieve.count());
-        let step = tuning.at(k);
-        let ask = Ask { index: self, rows: Rows::from_bytes(&[], self.dim()), query, k, sieve: &sieve, step: &step };
-        let visited = match ask.plan(tuning.scan_rows) {
-            Plan::Scan => return Ok(sieve.count()),
+    /// About how many rows and centroids a search looks at if so many rows may be found, told before it begins. The query's vector and mask do
+    /// not matter.
+    pub fn rows_read(&self, tuning: &Tuning, query: &Query, allowed: usize) -> usize {
+        let step = tuning.at(query.k.min(allowed));
+        let visited = match Plan::of(self, query, &step, tuning.scan_rows, allowed) {
+            Plan::Scan => return allowed,
             Plan::Visit(parameters) => parameters,
-            Plan::Within(_) => step.parameters.widened(self.rows(), sieve.count()),
+            Plan::Within(_) => step.parameters.widened(self.rows(), allowed),
         };
         let reads = match self.nlist() {
             0 => visited.ef_search as usize * GRAPH_ROWS_AN_ENTRY,
             nlist => nlist + visited.nprobe as usize * self.rows().div_ceil(nlist),
         };
-        Ok(reads.min(self.rows() + self.nlist()))
+        reads.min(self.rows() + self.nlist())
     }
 
     fn check_rows(&self, rows: &Matrix) -> Result<(), AnnError> {
@@ -137,6 +135,33 @@ impl Index {
             shape if shape == (self.rows(), self.dim()) => Ok(()),
             (_, found) if found != self.dim() => Err(AnnError::WrongDimension { expected: self.dim(), found }),
             (found, _) => Err(AnnError::WrongRows { expected: self.rows(), found }),
+        }
+    }
+}
+
+impl Plan {
+    /// How so many rows that may be found are looked for.
+    fn of(index: &Index, query: &Query, step: &Step, scan_rows: usize, count: usize) -> Self {
+        let (rows, k) = (index.rows(), query.k.min(count));
+        let parameters = query.parameters.or(step.parameters);
+        if query.exact || index.kind() == Kind::Flat {
+            return Self::Scan;
+        }
+        if count == rows {
+            return Self::Visit(parameters);
+        }
+        if count <= scan_rows.max(2 * k) {
+            return Self::Scan;
+        }
+        let widened = Self::Visit(parameters.widened(rows, count));
+        let has_cells = index.kind().has_cells();
+        let is_asked_for = if has_cells { query.parameters.nprobe > 0 } else { query.parameters.ef_search > 0 };
+        match (has_cells, step.margin, step.graph_share) {
+            _ if is_asked_for => widened,
+            (true, Some(margin), _) => Self::Within(margin),
+            (false, _, Some(share)) if count as f32 >= share * rows as f32 => widened,
+            (_, None, None) if rows - count <= rows / UNCALIBRATED_ONE_IN => widened,
+            _ => Self::Scan,
         }
     }
 }
@@ -158,31 +183,6 @@ struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    fn plan(&self, scan_rows: usize) -> Plan {
-        let (rows, count) = (self.index.rows(), self.sieve.count());
-        let own = self.query.parameters;
-        let parameters = own.or(self.step.parameters);
-        if self.query.exact || self.index.kind() == Kind::Flat {
-            return Plan::Scan;
-        }
-        if self.sieve.is_open() {
-            return Plan::Visit(parameters);
-        }
-        if count <= scan_rows.max(2 * self.k) {
-            return Plan::Scan;
-        }
-        let widened = Plan::Visit(parameters.widened(rows, count));
-        let has_cells = self.index.kind().has_cells();
-        let is_asked_for = if has_cells { own.nprobe > 0 } else { own.ef_search > 0 };
-        match (has_cells, self.step.margin, self.step.graph_share) {
-            _ if is_asked_for => widened,
-            (true, Some(margin), _) => Plan::Within(margin),
-            (false, _, Some(share)) if count as f32 >= share * rows as f32 => widened,
-            (_, None, None) if rows - count <= rows / UNCALIBRATED_ONE_IN => widened,
-            _ => Plan::Scan,
-        }
-    }
-
     fn run(&self, plan: Plan) -> Result<Found, AnnError> {
         let found = self.run_at_first(plan)?;
         if found.hits.len() < self.k { self.scan() } else { Ok(found) }

@@ -90,7 +90,7 @@ fn few_allowed_rows_are_scanned_and_many_are_searched() {
             let mask = if step_by == 1 { Mask::default() } else { Mask::of(&allowed) };
             let ask = |user| Query { vector: users.row(user), k: K, mask, exact, ..Query::default() };
             let found: Vec<_> = (0..20).map(|user| index.find(&rows, &tuning, &ask(user)).unwrap()).collect();
-            let told = index.rows_read(&tuning, &ask(0)).unwrap();
+            let told = index.rows_read(&tuning, &ask(0), allowed.count());
             (found[0].mode, found.iter().map(|found| found.visited_rows).sum::<usize>() / found.len(), told)
         };
         assert_eq!(visited(100, false), (Mode::Scan, ROWS / 100, ROWS / 100));

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use pagoda_ann::{Bitmap, Mask};
+use pagoda_ann::Bitmap;
 use pagoda_commit_log::Lsn;
 
 use crate::{
@@ -192,12 +192,6 @@ impl HeldShard {
     /// The shard.
     pub fn shard(&self) -> &Shard {
         &self.shard
-    }
-
-    /// The rows that live, for ann.
-    pub(crate) fn mask(&self) -> Mask<'_> {
-        let is_whole = self.living.count() == self.living.rows();
-        Mask { allowed: (!is_whole).then_some(&*self.living), excluded: &[] }
     }
 
     /// The rows that live.

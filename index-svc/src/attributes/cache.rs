@@ -30,7 +30,8 @@ impl Cache {
         found
     }
 
-    fn get(&self, predicate: &Predicate) -> Option<Arc<Matches>> {
+    /// What is remembered.
+    pub(super) fn get(&self, predicate: &Predicate) -> Option<Arc<Matches>> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let at = entries.iter().rposition(|(known, _)| known == predicate)?;
         entries[at..].rotate_left(1);

@@ -48,6 +48,11 @@ impl AttributeIndex {
         self.cache.get_or(predicate, || self.find(predicate))
     }
 
+    /// The rows that a predicate allows, if they were asked for lately.
+    pub fn remembered(&self, predicate: &Predicate) -> Option<Arc<Matches>> {
+        self.cache.get(predicate)
+    }
+
     fn find(&self, predicate: &Predicate) -> Matches {
         let resolved = predicate.resolve(&self.columns);
         let rows = self.columns.rows();
@@ -141,7 +146,9 @@ mod tests {
             let predicate = filter.bind(&declared()).unwrap();
             let expected: Vec<u32> =
                 (0..).zip(&rows).filter(|(_, row)| meets(&filter, row)).map(|(row, _)| row).collect();
+            prop_assert!(index.remembered(&predicate).is_none());
             prop_assert_eq!(&rows_of(&index.matching(&predicate)), &expected);
+            prop_assert_eq!(&rows_of(&index.remembered(&predicate).unwrap()), &expected);
             prop_assert_eq!(&rows_of(&index.matching(&predicate)), &expected, "remembered");
             let resolved = predicate.resolve(index.columns());
             let by_row: Vec<u32> = (0..rows.len() as u32).filter(|row| resolved.is_met_by(*row)).collect();

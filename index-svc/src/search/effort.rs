@@ -3,37 +3,53 @@
 use super::Query;
 use crate::{
     delta::Part,
+    filter::{Condition, Predicate, Test},
     snapshot::{HeldShard, HeldSpace, Snapshot},
 };
 
-/// Values (rows times dimension) that a short search reads at most: about a millisecond.
-const VALUES_MAX: usize = 1 << 22;
+/// Values (rows times dimension) that a short search reads at most: a millisecond or two.
+const VALUES_MAX: usize = 1 << 23;
 /// Excluded ids of a short search: each is looked up.
 const EXCLUDED_MAX: usize = 1000;
+/// Values in the conditions of a short search: each is looked up.
+const CONDITION_VALUES_MAX: usize = 100;
 
 impl Query {
-    /// Whether a search of this snapshot is over in about a millisecond. Filters and groups never are, for all that is known before.
+    /// Whether a search of this snapshot is over in a millisecond or two. With a filter only if it is known which rows meet it; with groups
+    /// never, for all that is known before.
     pub(super) fn is_short(&self, snapshot: &Snapshot) -> bool {
-        let is_plain = self.filter.all.is_empty() && self.group_by.is_none() && self.exclude.len() <= EXCLUDED_MAX;
-        // A space that is not held is refused at once.
-        is_plain && snapshot.space(self.space).map_or(true, |held| self.values_read(held) <= VALUES_MAX)
+        let condition_values = self.filter.all.iter().map(values_of).sum::<usize>();
+        let has_few =
+            self.group_by.is_none() && self.exclude.len() <= EXCLUDED_MAX && condition_values <= CONDITION_VALUES_MAX;
+        // A space that is not held and a filter that does not fit are refused at once.
+        let Ok(held) = snapshot.space(self.space) else { return true };
+        let Ok(predicate) = self.filter.bind(&held.generation().manifest.attributes) else { return true };
+        has_few && self.values_read(held, &predicate).is_some_and(|values| values <= VALUES_MAX)
     }
 
-    fn values_read(&self, held: &HeldSpace) -> usize {
-        let base = held.shards().iter().map(|shard| self.rows_of_base(shard));
-        let rows = base.sum::<usize>() + held.delta().parts().into_iter().map(Part::rows).sum::<usize>();
-        rows.saturating_mul(held.generation().manifest.embedding_dim).saturating_mul(self.embeddings.len())
+    /// None: not known before.
+    fn values_read(&self, held: &HeldSpace, predicate: &Predicate) -> Option<usize> {
+        let base: Option<usize> = held.shards().iter().map(|shard| self.rows_of_base(shard, predicate)).sum();
+        let rows = base? + held.delta().parts().into_iter().map(Part::rows).sum::<usize>();
+        Some(rows.saturating_mul(held.generation().manifest.embedding_dim).saturating_mul(self.embeddings.len()))
     }
 
-    fn rows_of_base(&self, held: &HeldShard) -> usize {
-        let shard = held.shard();
-        match &shard.index {
-            Some(index) => {
-                let (k, parameters, exact) = (self.k, self.parameters, self.exact);
-                let query = pagoda_ann::Query { k, mask: held.mask(), parameters, exact, ..Default::default() };
-                index.rows_read(&shard.tuning, &query).unwrap_or(usize::MAX)
-            }
-            None => 0,
-        }
+    fn rows_of_base(&self, held: &HeldShard, predicate: &Predicate) -> Option<usize> {
+        let (shard, living) = (held.shard(), held.living().count());
+        let allowed = match predicate.is_empty() {
+            true => living,
+            false => shard.attributes.remembered(predicate)?.len().min(living),
+        };
+        let Some(index) = &shard.index else { return Some(0) };
+        let (k, parameters, exact) = (self.k, self.parameters, self.exact);
+        let query = pagoda_ann::Query { k, parameters, exact, ..Default::default() };
+        Some(index.rows_read(&shard.tuning, &query, allowed))
+    }
+}
+
+fn values_of(condition: &Condition) -> usize {
+    match &condition.test {
+        Test::AnyOf(values) | Test::NoneOf(values) => values.len(),
+        Test::Range(_) => 1,
     }
 }
