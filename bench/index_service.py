@@ -87,6 +87,8 @@ class Service:
             found |= {"filtered": [self.filtered(share) for share in SHARES]}
             found |= {"written": self.written()}
             self.close_sides()
+            # Calls cost more with what was written.
+            self.rate = found["rate_per_second_written"] = self.bearable_rate({"k": K})
             found |= {"visible": self.visible(), "publication": self.publication(found["generation_id"])}
             found |= {"memory_after_publications": self.server.memory_mib()}
             return found | self.restarted()

@@ -105,7 +105,7 @@ def service_lines(upper: dict, found: dict) -> list[str]:
         (f"p50 / p99 ms at {upper['rate_per_second']:.0f} calls a second", f"{found['load_p50_ms']:.2f} / {found['load_p99_ms']:.2f}"),
         ("resident MiB, of it anonymous", f"{upper['memory']['rss_mib']:.0f}, {upper['memory']['anonymous_mib']:.0f}"),
         ("build s (wall), restart to ready s", f"{found['build_wall_s']:.1f}, {found['restart_to_ready_s']:.2f}"),
-        ("publish s; p99 ms before / during", publish_text(upper["publication"])),
+        (f"at {upper['rate_per_second_written']:.0f} calls a second: publish s; p99 ms before / during", publish_text(upper["publication"])),
         ("p99 ms during a build", f"{upper['publication']['during_build']['p99_ms']:.2f}"),
         ("upsert seen, p50 / p99 ms", f"{upper['visible']['upsert']['p50_ms']:.1f} / {upper['visible']['upsert']['p99_ms']:.1f}"),
         ("delete seen, p50 / p99 ms", f"{upper['visible']['delete']['p50_ms']:.1f} / {upper['visible']['delete']['p99_ms']:.1f}"),

@@ -24,7 +24,7 @@ UPPER = {
     "written": {"cells": [{"state": "delta and tombstones", "recall_at_100": 0.98, "us": {name: figures.spread([12345.0]) for name in ("snapshot", "rpc")}}]},
     "filtered": [{"share": share, "us": 12345.0, "wall_us": 123456.0, "recall_at_100": recall, "exhausted": 1000} for share, recall in ((1.0, 0.99), (0.0001, 0.97))],
     "rpc_us_without_live_recall": figures.spread([420.0]),
-    "throughput_per_second": 3000.0, "rate_per_second": 1200.0, "latency": load(4.0),
+    "throughput_per_second": 3000.0, "rate_per_second_written": 900.0, "rate_per_second": 1200.0, "latency": load(4.0),
     "memory": {"rss_mib": 700.0, "anonymous_mib": 300.0, "peak_rss_mib": 2000.0},
     "build_wall_s": 60.0, "restart_to_ready_s": 1.5,
     "visible": {"upsert": load(20.0), "delete": load(15.0), "found_after_delete": 0},

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
+    background::in_the_background,
     build::{self, Header, Incoming},
     config::Config,
     current::Current,
     error::IndexError,
-    generation::{Generation, Generations, Lifetime, Manifest, blocking},
+    generation::{Generation, Generations, Lifetime, Manifest},
     ids::GenerationId,
 };
 
@@ -63,24 +64,4 @@ impl Builder {
         tracing::info!(generation = %id, report = ?manifest.report, failed_gates = ?manifest.failed_gates, "built");
         Ok((id, manifest))
     }
-}
-
-/// Runs long work on a thread of its own with a lower priority, which the threads that it starts inherit: a priority, once lowered, cannot be raised
-/// again, so none of the runtime's threads will do.
-async fn in_the_background<T: Send + 'static>(
-    nice: u8,
-    work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
-) -> Result<T, IndexError> {
-    let run = move || {
-        if let Err(error) = rustix::process::nice(nice.into()) {
-            tracing::warn!(%error, "a build runs at the priority of searches");
-        }
-        work()
-    };
-    blocking(move || {
-        let thread = std::thread::Builder::new().name("build".into()).spawn(run);
-        let thread = thread.map_err(|e| IndexError::Internal(format!("no thread for a build: {e}")))?;
-        thread.join().unwrap_or_else(|_| Err(IndexError::Internal("a build panicked".into())))
-    })
-    .await
 }

@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod attributes;
+mod background;
 pub mod build;
 pub mod builder;
 mod checkpointer;

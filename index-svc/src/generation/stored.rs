@@ -5,20 +5,24 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use pagoda_ann::Matrix;
 use pagoda_commit_log::{Store, StoreError};
+use tokio::sync::Semaphore;
 
 use super::{
-    Blob, Cache, Footprint, Generation, Lifetime, Loaded, Manifest, Shard, blocking,
+    Blob, Cache, Footprint, Generation, Lifetime, Loaded, Manifest, Shard,
     files::{self, Object, ShardBlobs},
     footprint,
     manifest::{FORMAT_FLAT, FORMAT_SHARDED, FileDigest, sha256},
 };
 use crate::{
+    background::in_the_background,
     error::IndexError,
     failpoint,
     ids::GenerationId,
     memory::{Memory, Reservation},
 };
 
+/// By how much searches come before a load.
+const NICE: u8 = 19;
 const MANIFEST: &str = "manifest.json";
 /// Written first, so that a generation that was never finished can be told from one under way.
 const LIFETIME: &str = "lifetime.json";
@@ -32,6 +36,8 @@ pub struct Generations {
     memory: Memory,
     /// The shards that are loaded; none: all.
     shards: Arc<[u32]>,
+    /// Who has it reads through what was loaded: one thread at a time.
+    turn: Arc<Semaphore>,
 }
 
 /// What is done with the disk of this machine.
@@ -46,7 +52,14 @@ pub struct LocalFiles {
 impl Generations {
     /// The generations of the index of this name. Of each, the shards of these numbers are loaded, or all if none is named.
     pub fn new(store: Store, index_name: &str, local: LocalFiles, memory: Memory, shards: &[u32]) -> Self {
-        Self { store, prefix: format!("index/{index_name}/generations").into(), local, memory, shards: shards.into() }
+        Self {
+            store,
+            prefix: format!("index/{index_name}/generations").into(),
+            local,
+            memory,
+            shards: shards.into(),
+            turn: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Writes a generation, its manifest last.
@@ -58,15 +71,16 @@ impl Generations {
         let Generation { mut manifest, shards, sample_queries } = generation;
         manifest.format_version = FORMAT_SHARDED;
         manifest.lifetime = Some(lifetime);
-        let (manifest, objects) = blocking(move || {
-            let mut objects = vec![files::queries_object(&sample_queries)];
-            for shard in &shards {
-                objects.extend(files::shard_objects(&manifest, shard)?);
-            }
-            manifest.files = objects.iter().map(|object| (object.path.clone(), object.digest.clone())).collect();
-            Ok((manifest, objects))
-        })
-        .await?;
+        let (manifest, objects) = self
+            .in_turn(move || {
+                let mut objects = vec![files::queries_object(&sample_queries)];
+                for shard in &shards {
+                    objects.extend(files::shard_objects(&manifest, shard)?);
+                }
+                manifest.files = objects.iter().map(|object| (object.path.clone(), object.digest.clone())).collect();
+                Ok((manifest, objects))
+            })
+            .await?;
         let json = to_json(&manifest)?;
         let id = GenerationId::new(manifest.model, &sha256(&json));
         self.put(&id, LIFETIME, to_json(&lifetime)?.into()).await?;
@@ -103,7 +117,7 @@ impl Generations {
         let mut shards = Vec::with_capacity(wanted.len());
         for number in wanted {
             let (blobs, manifest) = (self.shard_blobs(id, &manifest, number).await?, manifest.clone());
-            let shard = blocking(move || files::read_shard(&manifest, blobs)).await.map_err(damaged)?;
+            let shard = self.in_turn(move || files::read_shard(&manifest, blobs)).await.map_err(damaged)?;
             shards.push(Arc::new(shard));
         }
         let queries = match manifest.files.contains_key(files::QUERIES) {
@@ -210,13 +224,13 @@ impl Generations {
     async fn get_checked(&self, id: &GenerationId, manifest: &Manifest, name: &str) -> Result<Blob, IndexError> {
         let expected = manifest.files.get(name).ok_or_else(|| self.damaged(id, MANIFEST, format!("no `{name}`")))?;
         if let Some(blob) = self.cached(id, name).await
-            && digest(&blob).await? == *expected
+            && self.digest(&blob).await? == *expected
         {
             return Ok(blob);
         }
         let blob = self.of_store(id, name).await?;
         failpoint::reached("generation_object_read");
-        match digest(&blob).await? {
+        match self.digest(&blob).await? {
             found if found == *expected => Ok(self.keep(id, name, blob).await),
             found => Err(self.damaged(id, name, format!("expected {expected:?}, found {found:?}"))),
         }
@@ -232,7 +246,7 @@ impl Generations {
         cache.write(id, name, blob.clone()).await;
         let Some(kept) = self.cached(id, name).await.filter(|_| self.local.map) else { return blob };
         let pair = (kept.clone(), blob.clone());
-        match blocking(move || Ok(*pair.0 == *pair.1)).await {
+        match self.in_turn(move || Ok(*pair.0 == *pair.1)).await {
             Ok(true) => kept,
             _ => blob,
         }
@@ -247,6 +261,20 @@ impl Generations {
             return Ok(mapped);
         }
         self.get(id, name).await.map(Blob::Read)
+    }
+
+    async fn digest(&self, blob: &Blob) -> Result<FileDigest, IndexError> {
+        let blob = blob.clone();
+        self.in_turn(move || Ok(FileDigest::of(&blob))).await
+    }
+
+    /// Reads through what was loaded while others are searched: that takes seconds of processor time, and gives way to searches.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, IndexError> {
+        let _turn = self.turn.acquire().await.map_err(|e| IndexError::Internal(e.to_string()))?;
+        in_the_background(NICE, work).await
     }
 
     async fn get(&self, id: &GenerationId, name: &str) -> Result<Bytes, IndexError> {
@@ -268,11 +296,6 @@ impl Generations {
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, IndexError> {
     serde_json::to_vec_pretty(value).map_err(|e| IndexError::Internal(e.to_string()))
-}
-
-async fn digest(blob: &Blob) -> Result<FileDigest, IndexError> {
-    let blob = blob.clone();
-    blocking(move || Ok(FileDigest::of(&blob))).await
 }
 
 fn assemble(manifest: Manifest, shards: Vec<Arc<Shard>>, queries: &[u8]) -> Result<Generation, IndexError> {
