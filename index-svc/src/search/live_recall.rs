@@ -89,7 +89,8 @@ fn check_all(samples: &Receiver<Sample>, current: &Current, core_share: f64) {
             Err(error) => tracing::debug!(%error, "a live query was not checked"),
         }
         drop(sample);
-        rest(samples, began.elapsed().mul_f64(1.0 / core_share - 1.0));
+        let seconds = began.elapsed().as_secs_f64() * (1.0 / core_share - 1.0);
+        rest(samples, Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
     }
 }
 
