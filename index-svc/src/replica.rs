@@ -12,6 +12,7 @@ use pagoda_commit_log::{Log, LogError, LogOptions, Lsn, Store};
 
 use self::loading::Loading;
 use crate::{
+    background::in_the_background,
     checkpointer::Checkpointer,
     config::{self, Config, Role},
     current::Current,
@@ -27,6 +28,8 @@ use crate::{
 
 /// For so long calls to the store are tried again: less than callers wait, since writes queue behind them.
 const RETRY_BUDGET: Duration = Duration::from_secs(5);
+/// By how much searches come before laying all writes over a generation; less than before its load, because new writes wait meanwhile.
+const NICE: u8 = 10;
 
 /// The follower of one index's log.
 #[derive(Debug)]
@@ -272,7 +275,7 @@ impl Replica {
 
     async fn install(&mut self, loaded: Loaded) -> Result<(), IndexError> {
         let state = self.state.clone();
-        let view = blocking(move || {
+        let view = in_the_background(NICE, move || {
             let space = state.space(loaded.generation.manifest.model.space);
             Ok(space.map(|space| HeldSpace::new(loaded, space, state.tombstones())))
         });

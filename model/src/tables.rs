@@ -188,16 +188,22 @@ pub(crate) fn gather_one(tables: &[Table], input: &Input, column: &Column, i: us
     }
 }
 
-/// out = mean over the bag of table rows; 0 for an empty bag.
+/// out = mean over the bag of table rows; 0 for an empty bag. Some numbers of all rows at a time: rows lie anywhere in memory, and are waited for
+/// together rather than one after the other.
 pub(crate) fn mean_rows(table: &[f32], dim: usize, bag: &[u32], out: &mut [f32]) {
-    out.fill(0.0);
-    for &row in bag {
-        let from = row as usize * dim;
-        out.iter_mut().zip(&table[from..from + dim]).for_each(|(o, v)| *o += v);
-    }
-    if bag.len() > 1 {
-        let share = 1.0 / bag.len() as f32;
-        out.iter_mut().for_each(|o| *o *= share);
+    const LANES: usize = 16;
+    let share = 1.0 / bag.len().max(1) as f32;
+    for (number, means) in out.chunks_mut(LANES).enumerate() {
+        let (first, mut sums) = (number * LANES, [0.0; LANES]);
+        for &row in bag {
+            let from = row as usize * dim + first;
+            let values = &table[from..from + means.len()];
+            match values.as_array::<LANES>() {
+                Some(values) => (0..LANES).for_each(|i| sums[i] += values[i]),
+                None => sums.iter_mut().zip(values).for_each(|(sum, v)| *sum += v),
+            }
+        }
+        means.iter_mut().zip(sums).for_each(|(mean, sum)| *mean = sum * share);
     }
 }
 
