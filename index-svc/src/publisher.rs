@@ -60,7 +60,13 @@ impl Publisher {
         expected: Expected,
     ) -> Result<Moved, IndexError> {
         let target = target.map_or_else(|| self.previous(space), Ok)?;
-        let loaded = if self.is_retained(&target) { self.load(&target).await? } else { None };
+        let retained = self.retained(space);
+        if !retained.contains(&target) {
+            let retained: Vec<_> = retained.iter().map(ToString::to_string).collect();
+            let why = format!("generation `{target}` is not among those retained: [{}]", retained.join(", "));
+            return Err(IndexError::NotPublishable(why));
+        }
+        let loaded = self.load(&target).await?;
         self.committer.roll_back(RollBack { space, target, loaded, expected }).await
     }
 
@@ -91,7 +97,10 @@ impl Publisher {
         self.current.load().retained.iter().any(|space| space.generations.first().is_some_and(|g| g.generation == *id))
     }
 
-    fn is_retained(&self, id: &GenerationId) -> bool {
-        self.current.load().retained.iter().flat_map(|space| &space.generations).any(|g| g.generation == *id)
+    /// The generations of a space that are retained, the current one first.
+    fn retained(&self, space: SpaceId) -> Vec<GenerationId> {
+        let snapshot = self.current.load();
+        let of_space = snapshot.retained.iter().filter(|retained| retained.space == space);
+        of_space.flat_map(|retained| &retained.generations).map(|published| published.generation.clone()).collect()
     }
 }

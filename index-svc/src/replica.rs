@@ -74,11 +74,14 @@ impl Replica {
         };
         match replica.follow().await {
             Err(error @ IndexError::Store(_)) => {
-                let state = local.and_then(|local| local.read()).ok_or(error.clone())?;
+                let state = local.as_ref().and_then(LocalState::read).ok_or(error.clone())?;
                 tracing::warn!(%error, lsn = %state.lsn(), "the store is away: starting with what is on the local disk");
                 replica.replace(state).await?;
             }
-            followed => followed?,
+            followed => {
+                followed?;
+                refuse_older(local.as_ref(), replica.state.lsn())?;
+            }
         }
         replica.settle().await?;
         replica.checkpointer.keep_locally(&replica.state).await;
@@ -310,6 +313,20 @@ impl Replica {
 
     fn note_retained(&mut self) {
         self.retained = self.state.spaces().iter().map(RetainedSpace::of).collect();
+    }
+}
+
+/// Refuses a store whose log ends before what this process has seen of it: it is another, say an empty folder where a volume is not mounted yet, and
+/// what is written there would be lost.
+fn refuse_older(local: Option<&LocalState>, found: Lsn) -> Result<(), IndexError> {
+    match local.and_then(LocalState::read).map(|state| state.lsn()) {
+        Some(seen) if seen > found => {
+            let why = format!(
+                "it ends at position {found}, and the local cache has seen {seen}: is the right store there? If so, remove the cache directory"
+            );
+            Err(IndexError::Damaged { what: "the commit log".into(), why })
+        }
+        _ => Ok(()),
     }
 }
 

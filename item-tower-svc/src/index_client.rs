@@ -61,6 +61,8 @@ pub struct IndexStatus {
     pub generation_ids: Vec<String>,
     /// The attributes that each of these generations declares, in the same order.
     pub declared: Vec<Declared>,
+    /// How many items each of these spaces has, in the same order.
+    pub item_counts: Vec<u64>,
 }
 
 impl IndexStatus {
@@ -68,6 +70,11 @@ impl IndexStatus {
     pub fn generation_of(&self, space: SpaceId) -> &str {
         let held = self.models.iter().zip(&self.generation_ids).find(|(model, _)| model.space == space);
         held.map_or("", |(_, id)| id)
+    }
+
+    /// How many items a space has.
+    pub fn item_count_of(&self, space: SpaceId) -> u64 {
+        self.models.iter().zip(&self.item_counts).find(|(model, _)| model.space == space).map_or(0, |(_, count)| *count)
     }
 
     /// The attributes that the generation of a space declares; none, where there is none.
@@ -125,9 +132,10 @@ impl IndexClient {
         let status = answer(CALL_TIMEOUT, self.rpcs.clone().get_index_status(request)).await?;
         let declared = status.spaces.iter().map(|space| wire::declared_by_peer(&space.attributes)).collect();
         let generation_ids = status.spaces.iter().map(|space| space.generation_id.clone()).collect();
+        let item_counts = status.spaces.iter().map(|space| space.base_count + space.delta_count).collect();
         let models = status.spaces.into_iter().map(|space| wire::model_version_of_peer(space.model_version));
         let models = models.collect::<Result<_, _>>()?;
-        Ok(IndexStatus { lsn: Lsn(status.lsn), models, generation_ids, declared })
+        Ok(IndexStatus { lsn: Lsn(status.lsn), models, generation_ids, declared, item_counts })
     }
 
     /// Streams batches into a new generation and returns its id. An error among the batches ends the build.

@@ -198,7 +198,7 @@ pub(crate) fn mean_rows(table: &[f32], dim: usize, bag: &[u32], out: &mut [f32])
         for &row in bag {
             let from = row as usize * dim + first;
             let values = &table[from..from + means.len()];
-            match values.as_array::<LANES>() {
+            match values.first_chunk::<LANES>() {
                 Some(values) => (0..LANES).for_each(|i| sums[i] += values[i]),
                 None => sums.iter_mut().zip(values).for_each(|(sum, v)| *sum += v),
             }

@@ -117,7 +117,10 @@ fn error_of(status: Status) -> Error {
         return Error::SpaceNotHeld { held: held.split(',').filter_map(|space| space.parse().ok()).collect() };
     }
     let violations = violations_of(&status);
-    let is_callers = |violation: &Violation| LIMITS.iter().any(|field| violation.path.starts_with(field));
+    // The last of very many has no path: it says how many more there are.
+    let is_callers = |violation: &Violation| {
+        violation.path.is_empty() || LIMITS.iter().any(|field| violation.path.starts_with(field))
+    };
     if !violations.is_empty() && violations.iter().all(is_callers) {
         return Error::Invalid(violations);
     }

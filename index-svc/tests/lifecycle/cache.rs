@@ -55,6 +55,22 @@ async fn a_restart_while_the_store_is_away_serves_from_the_cache_and_catches_up_
     assert_eq!(index.ids().await, names([0, 2, 3, 10, 11]));
 }
 
+#[tokio::test]
+async fn a_store_that_ends_before_what_the_cache_has_seen_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let setting = cached(&dir.path().join("cache"));
+    let (folder, away) = (dir.path().join("store"), dir.path().join("away"));
+    let store = || Store::open(folder.to_str().unwrap()).unwrap();
+    drop(Index::holding(&store(), &[&setting], 0..4).await);
+    drop(Index::open(&store(), &[&setting]).await);
+    fs::rename(&folder, &away).unwrap();
+    let refused = Index::try_open(&store(), &[&setting]).await.map(drop).unwrap_err().to_string();
+    assert!(refused.contains("is the right store there?"), "{refused}");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::rename(&away, &folder).unwrap();
+    assert_eq!(Index::open(&store(), &[&setting]).await.ids().await, names(0..4));
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_cache_a_start_needs_the_store() {
     let faulty = FaultyStore::new(7, Faults { unavailable: 1.0, ..Faults::default() });

@@ -74,8 +74,11 @@ async fn as_many_generations_as_configured_can_be_gone_back_to() {
     let listed = index.generations().await;
     let listed: Vec<_> = listed.iter().map(|g| (g.generation_id.clone(), g.is_current, g.is_served)).collect();
     assert_eq!(listed, [(ids[2].clone(), true, true), (ids[1].clone(), false, false)]);
+    let before = index.lsn();
     let gone = index.roll_back(&ids[0], None).await.unwrap_err();
     assert_eq!((gone.code(), reason(&gone).as_str()), (Code::FailedPrecondition, "NOT_PUBLISHABLE"));
+    assert!(gone.message().contains(&ids[1]), "names those that are retained: {gone}");
+    assert_eq!(index.lsn(), before, "nothing was written");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! A full refresh: all items into a new generation, which is published at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use futures::TryStreamExt;
 use pagoda_model::{Embedding, Side};
@@ -41,6 +41,21 @@ impl Refresher {
         let lsn = self.index.publish(&generation_id, expected).await?;
         progress.published(generation_id, lsn);
         Ok(())
+    }
+
+    /// Upserts what the catalog has again after an earlier refresh deleted it: a delete holds, also in generations that are built later, until
+    /// the item is upserted. What others deleted stays deleted.
+    pub(super) async fn bring_back(&self, plan: &Plan, progress: &Progress) -> Result<(), ItemTowerError> {
+        let Some(known) = plan.history.known_catalog() else { return Ok(()) };
+        let items = self.catalogs.read(&plan.catalog).await?.items;
+        if self.index.status().await?.item_count_of(plan.model.version().space) >= items.len() as u64 {
+            return Ok(());
+        }
+        let known = self.catalogs.read(&self.catalogs.entry(known).await?).await?.items;
+        let known: HashSet<&str> = known.iter().map(|item| item.id.as_str()).collect();
+        let back: Vec<_> = items.into_iter().filter(|item| !known.contains(item.id.as_str())).collect();
+        tracing::info!(items = back.len(), "upserting what earlier refreshes deleted");
+        self.upsert_all(plan, back, plan.filterable.clone(), |_, lsn| progress.written(lsn)).await
     }
 }
 

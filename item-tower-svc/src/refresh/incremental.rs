@@ -12,6 +12,7 @@ use super::{
     refresher::{Plan, Refresher},
 };
 use crate::{
+    attributes::Declared,
     catalog::{Catalog, Difference},
     error::ItemTowerError,
     index_client::DELETE_IDS_MAX,
@@ -24,7 +25,13 @@ impl Refresher {
         progress.read(&catalog);
         let difference = self.difference(plan, catalog).await?;
         progress.written(plan.index.lsn);
-        self.upsert_all(plan, difference.changed, progress).await?;
+        // As the generation declares, whatever the catalog says by now: that is for the next full refresh.
+        let declared = plan.index.declared_in(plan.model.version().space);
+        let changed = |count, lsn| {
+            progress.embedded(count);
+            progress.written(lsn);
+        };
+        self.upsert_all(plan, difference.changed, declared, changed).await?;
         for ids in difference.gone.chunks(DELETE_IDS_MAX) {
             let lsn = self.index.delete(ids.to_vec()).await?;
             progress.deleted(ids.len());
@@ -33,16 +40,20 @@ impl Refresher {
         Ok(())
     }
 
-    async fn upsert_all(&self, plan: &Plan, items: Vec<Entity>, progress: &Progress) -> Result<(), ItemTowerError> {
-        // As the generation declares, whatever the catalog says by now: that is for the next full refresh.
-        let declared = plan.index.declared_in(plan.model.version().space);
+    /// Embeds and upserts items with the attributes that are declared; says of each batch how many and where in the index's log.
+    pub(super) async fn upsert_all(
+        &self,
+        plan: &Plan,
+        items: Vec<Entity>,
+        declared: Declared,
+        upserted: impl Fn(usize, Lsn) + Send,
+    ) -> Result<(), ItemTowerError> {
         let mut batches = std::pin::pin!(embedded(plan.model.clone(), items, declared, self.settings));
         while let Some(batch) = batches.next().await {
             let batch = batch?;
             let count = batch.len();
-            let lsn: Lsn = self.index.upsert(plan.model.version(), batch).await?;
-            progress.embedded(count);
-            progress.written(lsn);
+            let lsn = self.index.upsert(plan.model.version(), batch).await?;
+            upserted(count, lsn);
         }
         Ok(())
     }

@@ -73,6 +73,11 @@ impl History {
         self.equal.filter(|baseline| baseline.model == model).map(|baseline| baseline.catalog_version)
     }
 
+    /// The catalog that the index equals in the embeddings of whichever model, if that is known.
+    pub fn known_catalog(&self) -> Option<u64> {
+        self.equal.map(|baseline| baseline.catalog_version)
+    }
+
     /// The catalogs whose items the index may hold.
     pub fn catalogs_begun(&self) -> impl Iterator<Item = u64> + '_ {
         self.begun.iter().copied()

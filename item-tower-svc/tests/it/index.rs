@@ -1,7 +1,7 @@
 //! An index that keeps the contract as far as item-tower-svc can see, and can be told to fail or to hold still.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -37,6 +37,8 @@ pub(crate) struct Held {
     pub(crate) deletes: Vec<Vec<String>>,
     pub(crate) headers: Vec<proto::GenerationHeader>,
     pub(crate) publications: u64,
+    /// Ids that were deleted and not upserted since: also a new generation does not show them.
+    pub(crate) tombstones: BTreeSet<String>,
     /// Builds, or upserts, are refused with this.
     pub(crate) refuse: Option<Status>,
     built: BTreeMap<String, (ModelVersion, BTreeMap<String, Vec<f32>>)>,
@@ -109,7 +111,8 @@ impl IndexService for Index {
     ) -> Result<Response<proto::PublishGenerationResponse>, Status> {
         let id = request.into_inner().generation_id;
         let mut held = self.held();
-        let (model, items) = held.built.get(&id).cloned().ok_or_else(|| Status::not_found(id.clone()))?;
+        let (model, mut items) = held.built.get(&id).cloned().ok_or_else(|| Status::not_found(id.clone()))?;
+        items.retain(|id, _| !held.tombstones.contains(id));
         (held.current, held.items, held.lsn) = (Some((model, id)), items, held.lsn + 1);
         held.publications += 1;
         Ok(Response::new(proto::PublishGenerationResponse { lsn: held.lsn }))
@@ -144,6 +147,7 @@ impl IndexService for Index {
         if held.current.as_ref().map(|(model, _)| model) != request.model_version.as_ref() {
             return Err(Status::failed_precondition("that space is not held"));
         }
+        held.tombstones.retain(|id| !request.items.iter().any(|item| item.item_id == *id));
         held.upserts.push(request.items.iter().map(|item| item.item_id.clone()).collect());
         held.items.extend(request.items.into_iter().map(|i| (i.item_id, i.embedding.unwrap_or_default().values)));
         held.lsn += 1;
@@ -154,6 +158,7 @@ impl IndexService for Index {
         let ids = request.into_inner().item_ids;
         let mut held = self.held();
         ids.iter().for_each(|id| drop(held.items.remove(id)));
+        held.tombstones.extend(ids.iter().cloned());
         held.deletes.push(ids);
         held.lsn += 1;
         Ok(Response::new(proto::DeleteResponse { lsn: held.lsn }))
@@ -168,6 +173,7 @@ impl IndexService for Index {
             model_version: Some(model.clone()),
             generation_id: generation_id.clone(),
             embedding_dim: 2,
+            base_count: held.items.len() as u64,
             ..Default::default()
         });
         let spaces = spaces.collect();

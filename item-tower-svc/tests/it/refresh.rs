@@ -53,6 +53,26 @@ async fn an_incremental_refresh_hands_over_what_changed_and_deletes_what_is_gone
 }
 
 #[tokio::test]
+async fn a_full_refresh_brings_back_what_an_incremental_one_deleted_and_nothing_that_others_did() {
+    let mut service = Service::with_model().await;
+    let all = ["a,1|0", "b,1|0", "c,1|0", "d,1|0"];
+    service.catalog(&all).await;
+    service.refresh(Full).await;
+    service.catalog(&all[..1]).await;
+    assert_eq!(service.refresh(Incremental).await.items_deleted, 3);
+    service.index.held().tombstones.insert("a".into());
+    service.catalog(&all).await;
+    let end = service.refresh(Full).await;
+    assert_eq!((end.state(), end.items_embedded), (RefreshState::Succeeded, 4), "{}", end.error);
+    let held = service.index.held().clone();
+    assert_eq!(held.items.keys().collect::<Vec<_>>(), ["b", "c", "d"]);
+    assert_eq!(end.lsn, held.lsn);
+    assert_eq!(held.upserts.concat(), ["b", "c", "d"]);
+    service.refresh(Full).await;
+    assert_eq!(service.index.held().upserts.concat().len(), 3, "nothing is new");
+}
+
+#[tokio::test]
 async fn after_a_failed_refresh_an_incremental_one_hands_over_everything() {
     let mut service = Service::with_model().await;
     service.catalog(&["a,1|0", "b,1|0", "c,1|0"]).await;

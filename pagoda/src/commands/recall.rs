@@ -59,8 +59,10 @@ fn say_reply(user: &str, reply: &RecallResponse, titles: &HashMap<String, String
     let index = reply.index_version.clone().unwrap_or_default();
     say(format_args!("model {}", reply.model_version.as_ref().map(version).unwrap_or_default()));
     say(format_args!("generation {}, at lsn {}", index.generation_id, index.lsn));
-    if reply.exhausted {
-        say("the index has no further item to offer");
+    if reply.exhausted && reply.candidates.is_empty() {
+        say("no item may be recalled: none passes the filter, or all that do are excluded");
+    } else if reply.exhausted {
+        say("no further item may be recalled");
     }
 }
 

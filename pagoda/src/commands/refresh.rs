@@ -3,7 +3,7 @@
 //! The catalog and the users' features go to the object store first, where the services read them; then item-tower-svc
 //! embeds the items and hands them to index-svc, and this command waits until Recall answers with all of it.
 
-use std::{collections::BTreeMap, ffi::OsStr, fs, time::Duration};
+use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -34,6 +34,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
     let mut clients = Clients::connect(&addresses).await?;
+    require_store(&addresses.store)?;
     let registry = open_registry(&addresses.store).await?;
     let data = Dataset::open(&args.data)?;
     let mode = mode(args.full, &registry, &mut clients).await?;
@@ -42,6 +43,15 @@ pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
         return say_json(&as_json(&refresh));
     }
     say_end(&refresh);
+    Ok(())
+}
+
+/// Refuses a directory that is gone: opening would make it anew, and the services would take it for another store.
+fn require_store(store: &str) -> Result<()> {
+    let folder = Path::new(store.strip_prefix("file://").unwrap_or(store));
+    if !folder.is_dir() && (store.starts_with("file://") || !store.contains("://")) {
+        bail!("the services' store `{store}` is not there: is its volume mounted?");
+    }
     Ok(())
 }
 
