@@ -77,6 +77,19 @@ pub enum ItemTowerError {
     Internal(String),
 }
 
+impl ItemTowerError {
+    /// A refusal of the index with the generation that it is about, which an operator may want to publish all the same.
+    pub(crate) fn about(self, generation_id: &str) -> Self {
+        match self {
+            Self::Index(status) => {
+                let message = format!("generation {generation_id} is stored and not published: {}", status.message());
+                Self::Index(Box::new(Status::with_details(status.code(), message, status.details().to_vec().into())))
+            }
+            other => other,
+        }
+    }
+}
+
 impl From<StoreError> for ItemTowerError {
     fn from(error: StoreError) -> Self {
         Self::Store(chain(&error))

@@ -38,7 +38,7 @@ impl Refresher {
     ) -> Result<(), ItemTowerError> {
         progress.publishing();
         let expected = plan.index.generation_of(plan.model.version().space);
-        let lsn = self.index.publish(&generation_id, expected).await?;
+        let lsn = self.index.publish(&generation_id, expected).await.map_err(|error| error.about(&generation_id))?;
         progress.published(generation_id, lsn);
         Ok(())
     }

@@ -13,10 +13,15 @@ use super::{
 };
 use crate::{
     attributes::Declared,
-    catalog::{Catalog, Difference},
+    catalog::{self, Catalog, Difference},
     error::ItemTowerError,
     index_client::DELETE_IDS_MAX,
 };
+
+/// An incremental refresh, which passes no gates, deletes at most one in so many of the items that the index has,
+const DELETED_ONE_IN: u64 = 2;
+/// or so many.
+const DELETED_MAX: u64 = 100;
 
 impl Refresher {
     /// Makes the current generation equal to the catalog, as far as catalogs go: items upserted by others stay.
@@ -24,6 +29,7 @@ impl Refresher {
         let catalog = self.catalogs.read(&plan.catalog).await?;
         progress.read(&catalog);
         let difference = self.difference(plan, catalog).await?;
+        refuse_emptying(plan, difference.gone.len())?;
         progress.written(plan.index.lsn);
         // As the generation declares, whatever the catalog says by now: that is for the next full refresh.
         let declared = plan.index.declared_in(plan.model.version().space);
@@ -80,4 +86,17 @@ impl Refresher {
             Err(other) => Err(other),
         }
     }
+}
+
+/// A catalog that came out nearly empty is a mistake more often than not.
+fn refuse_emptying(plan: &Plan, gone: usize) -> Result<(), ItemTowerError> {
+    let (gone, held) = (gone as u64, plan.index.item_count_of(plan.model.version().space));
+    if gone <= DELETED_MAX.max(held / DELETED_ONE_IN) {
+        return Ok(());
+    }
+    let why = format!(
+        "it lacks {gone} items that were handed over before, and the index has {held}: an incremental refresh does not delete that many, a full \
+         one publishes what passes the index's gates"
+    );
+    Err(catalog::refused(&plan.catalog, why))
 }

@@ -73,6 +73,23 @@ async fn a_full_refresh_brings_back_what_an_incremental_one_deleted_and_nothing_
 }
 
 #[tokio::test]
+async fn an_incremental_refresh_does_not_empty_the_index() {
+    let mut service = Service::with_model().await;
+    let rows: Vec<String> = (0..300).map(|n| format!("i{n},1|0")).collect();
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    service.catalog(&rows).await;
+    service.refresh(Full).await;
+    service.catalog(&rows[..100]).await;
+    let end = service.refresh(Incremental).await;
+    assert_eq!(end.state(), RefreshState::Failed);
+    assert!(end.error.contains("it lacks 200 items"), "{}", end.error);
+    assert_eq!(service.index.held().items.len(), 300);
+    service.catalog(&rows[..160]).await;
+    let end = service.refresh(Incremental).await;
+    assert_eq!((end.state(), end.items_deleted), (RefreshState::Succeeded, 140), "{}", end.error);
+}
+
+#[tokio::test]
 async fn after_a_failed_refresh_an_incremental_one_hands_over_everything() {
     let mut service = Service::with_model().await;
     service.catalog(&["a,1|0", "b,1|0", "c,1|0"]).await;
