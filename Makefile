@@ -39,7 +39,7 @@ bench-train: install-build ## Pagoda's training step beside PyTorch's on this ma
 	$(if $(PAGODA_BENCH_PYTHON),,python3 bench/install_torch.py $(CACHE)/bench-venv)
 	python3 bench/train.py --pagoda $(TARGET_DIR)/release/pagoda --python $(or $(PAGODA_BENCH_PYTHON),$(CACHE)/bench-venv/bin/python) $(ARGS)
 
-bench-index: install-build ## What a search costs from Faiss's Python wheel up to the rpc, at equal recall (40 minutes); ARGS="--quick" for a small one, "--rungs upper" for the service alone, "--pgvector" for a database beside it
+bench-index: install-build ## What a search costs from Faiss's Python wheel up to the rpc, at equal recall (a quarter of an hour); ARGS="--quick" for a small one, "--rungs upper" for the service alone, "--pgvector" for a database beside it
 	cargo build --release --locked $(BINARIES:%=-p %) --bin index-svc
 	cargo build --release --locked $(BINARIES:%=-p %) -p pagoda-ann --example bench_ladder --example bench_load --example bench_snapshot
 	$(if $(PAGODA_BENCH_PYTHON),,python3 bench/install_faiss.py $(CACHE)/bench-index-venv)

@@ -13,20 +13,22 @@ use super::{
 use crate::{error::ItemTowerError, index_client::BuildHeader};
 
 impl Refresher {
-    /// Embeds the catalog into a generation and returns its id. Nothing is searchable yet.
-    pub(super) async fn build(&self, plan: &Plan, progress: &Progress) -> Result<String, ItemTowerError> {
+    /// Embeds the catalog into a generation; returns its id and how many items it has. Nothing is searchable yet.
+    pub(super) async fn build(&self, plan: &Plan, progress: &Progress) -> Result<(String, u64), ItemTowerError> {
         let catalog = self.catalogs.read(&plan.catalog).await?;
         progress.read(&catalog);
+        let item_count = catalog.items.len() as u64;
         let header = BuildHeader {
             model: plan.model.version(),
             embedding_dim: plan.model.embedding_dim(),
-            item_count: catalog.items.len() as u64,
+            item_count,
             covers: plan.index.lsn,
             sample_queries: sample_queries(plan).await?,
             declared: plan.filterable.clone(),
         };
         let batches = embedded(plan.model.clone(), catalog.items, plan.filterable.clone(), self.settings);
-        self.index.build(header, batches.inspect_ok(|batch| progress.embedded(batch.len()))).await
+        let built = self.index.build(header, batches.inspect_ok(|batch| progress.embedded(batch.len()))).await;
+        built.map(|generation_id| (generation_id, item_count))
     }
 
     /// Makes the generation current, unless another refresh has published since this one began.
@@ -44,13 +46,18 @@ impl Refresher {
     }
 
     /// Upserts what the catalog has again after an earlier refresh deleted it: a delete holds, also in generations that are built later, until
-    /// the item is upserted. What others deleted stays deleted.
-    pub(super) async fn bring_back(&self, plan: &Plan, progress: &Progress) -> Result<(), ItemTowerError> {
+    /// the item is upserted. What others deleted stays deleted. Reads the catalogs only where the index shows fewer items than it was handed.
+    pub(super) async fn bring_back(
+        &self,
+        plan: &Plan,
+        handed_over: u64,
+        progress: &Progress,
+    ) -> Result<(), ItemTowerError> {
         let Some(known) = plan.history.known_catalog() else { return Ok(()) };
-        let items = self.catalogs.read(&plan.catalog).await?.items;
-        if self.index.status().await?.item_count_of(plan.model.version().space) >= items.len() as u64 {
+        if self.index.status().await?.item_count_of(plan.model.version().space) >= handed_over {
             return Ok(());
         }
+        let items = self.catalogs.read(&plan.catalog).await?.items;
         let known = self.catalogs.read(&self.catalogs.entry(known).await?).await?.items;
         let known: HashSet<&str> = known.iter().map(|item| item.id.as_str()).collect();
         let back: Vec<_> = items.into_iter().filter(|item| !known.contains(item.id.as_str())).collect();

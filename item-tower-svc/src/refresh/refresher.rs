@@ -100,9 +100,9 @@ impl Refresher {
     ) -> Result<(), ItemTowerError> {
         match plan.mode {
             Mode::Full => {
-                let generation_id = unless(cancel, self.build(plan, progress)).await?;
+                let (generation_id, item_count) = unless(cancel, self.build(plan, progress)).await?;
                 self.publish(plan, generation_id, progress).await?;
-                self.bring_back(plan, progress).await
+                self.bring_back(plan, item_count, progress).await
             }
             Mode::Incremental => unless(cancel, self.update(plan, progress)).await,
         }
