@@ -53,6 +53,15 @@ impl Bitmap {
         self.words.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 
+    /// Speaks of one row more, which is in the set.
+    pub fn push(&mut self) {
+        if self.rows.is_multiple_of(64) {
+            self.words.push(0);
+        }
+        self.rows += 1;
+        self.insert(self.rows as u32 - 1);
+    }
+
     /// Puts a row in. One beyond the end is a mistake of the caller's and panics.
     pub fn insert(&mut self, row: u32) {
         assert!((row as usize) < self.rows, "row {row} of {}", self.rows);

@@ -41,7 +41,7 @@ pub use crate::{
     mapped::MappedFile,
     mask::Mask,
     matrix::{Matrix, check_vector},
-    scan::{exact_many, scan, scan_many, scan_with},
+    scan::{ScanQuery, exact_many, scan, scan_many, scan_with},
     spec::{Kind, Parameters, Spec},
     stop::Stop,
     tune::{Goal, Progress, TuneOptions, recall_at_k, tune_goals},

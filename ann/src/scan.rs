@@ -11,6 +11,15 @@ use crate::{
 /// Blocks scored between two looks at the clock.
 const CHECK_BLOCKS: usize = CHECK_ROWS / BLOCK_ROWS;
 
+/// One query of [`scan_many`].
+#[derive(Clone, Copy, Debug)]
+pub struct ScanQuery<'a> {
+    /// The query vector.
+    pub vector: &'a [f32],
+    /// Hits that score below it are not wanted; minus infinity: all are.
+    pub floor: f32,
+}
+
 /// The k best of the allowed rows (all, without a bitmap), best first, ties by row.
 pub fn scan(rows: &Matrix, query: &[f32], k: usize, allowed: Option<&Bitmap>) -> Result<Vec<Hit>, AnnError> {
     scan_with(rows, query, k, Mask { allowed, excluded: &[] }, Stop::NEVER)
@@ -18,20 +27,23 @@ pub fn scan(rows: &Matrix, query: &[f32], k: usize, allowed: Option<&Bitmap>) ->
 
 /// The k best of the rows that a mask lets pass, best first, ties by row; [`AnnError::Cancelled`] soon after it is to stop.
 pub fn scan_with(rows: &Matrix, query: &[f32], k: usize, mask: Mask, stop: Stop) -> Result<Vec<Hit>, AnnError> {
-    let mut hits = scan_many(rows, &[query], k, mask, stop)?;
+    let mut hits = scan_many(rows, &[ScanQuery { vector: query, floor: f32::NEG_INFINITY }], k, mask, stop)?;
     Ok(hits.pop().unwrap_or_default())
 }
 
-/// [`scan_with`] for several queries that share a mask: `[queries][k]`. The rows are read once.
+/// [`scan_with`] for several queries that share a mask: `[queries][at most k]`. The rows are read once.
 pub fn scan_many(
     rows: &Matrix,
-    queries: &[&[f32]],
+    queries: &[ScanQuery<'_>],
     k: usize,
     mask: Mask,
     stop: Stop,
 ) -> Result<Vec<Vec<Hit>>, AnnError> {
-    queries.iter().try_for_each(|query| check_vector(query, rows.dim()))?;
-    scan_sieved(Rows::of(rows.values(), rows.dim()), queries, k, &mask.sieve(rows.rows())?, stop)
+    queries.iter().try_for_each(|query| check_vector(query.vector, rows.dim()))?;
+    let (rows, sieve) = (Rows::of(rows.values(), rows.dim()), mask.sieve(rows.rows())?);
+    let tops = queries.iter().map(|query| Top::from_floor(k.min(sieve.count()), query.floor)).collect();
+    let vectors: Vec<_> = queries.iter().map(|query| query.vector).collect();
+    scan_into(tops, rows, &vectors, &sieve, stop)
 }
 
 /// The inner product of a query with every row, `[rows]`.
@@ -47,7 +59,7 @@ pub fn exact_many(rows: &Matrix, queries: &Matrix, k: usize, threads: usize) -> 
     ffi::exact(queries, rows, k, threads)
 }
 
-/// [`scan_many`] with queries that were checked, and rows that lie anywhere.
+/// [`scan_many`] without floors, with queries that were checked, and rows that lie anywhere.
 pub(crate) fn scan_sieved(
     rows: Rows,
     queries: &[&[f32]],
@@ -55,7 +67,17 @@ pub(crate) fn scan_sieved(
     sieve: &Sieve,
     stop: Stop,
 ) -> Result<Vec<Vec<Hit>>, AnnError> {
-    let mut tops: Vec<_> = queries.iter().map(|_| Top::new(k.min(sieve.count()))).collect();
+    let tops = queries.iter().map(|_| Top::new(k.min(sieve.count()))).collect();
+    scan_into(tops, rows, queries, sieve, stop)
+}
+
+fn scan_into(
+    mut tops: Vec<Top>,
+    rows: Rows,
+    queries: &[&[f32]],
+    sieve: &Sieve,
+    stop: Stop,
+) -> Result<Vec<Vec<Hit>>, AnnError> {
     match sieve.looks_first() {
         true => scan_few(rows, queries, &mut tops, sieve, stop)?,
         false => scan_blocks(rows, queries, &mut tops, sieve, stop)?,
@@ -109,7 +131,7 @@ mod tests {
     proptest! {
         #[test]
         fn finds_what_sorting_finds(
-            values in prop::collection::vec(-2i8..=2, 3..6000), k in 0usize..40, masked: bool, stride in 1u32..9, excluded in prop::collection::vec(0u32..2000, 0..9),
+            values in prop::collection::vec(-2i8..=2, 3..6000), k in 0usize..40, masked: bool, stride in 1u32..9, excluded in prop::collection::vec(0u32..2000, 0..9), floor in -9i8..9,
         ) {
             let values: Vec<f32> = values[..values.len() / 3 * 3].iter().map(|v| f32::from(*v)).collect();
             let rows = Matrix::new(3, values).unwrap();
@@ -117,11 +139,14 @@ mod tests {
             let allowed = Bitmap::of(rows.rows(), (0..count).step_by(stride as usize));
             let queries = [[1.0, -0.5, 0.25], [-1.0, 2.0, 0.5]];
             let mask = Mask { allowed: masked.then_some(&allowed), excluded: &excluded };
-            let found = scan_many(&rows, &queries.each_ref().map(|q| q.as_slice()), k, mask, Stop::NEVER).unwrap();
-            for (query, found) in queries.iter().zip(found) {
+            let floors = [f32::NEG_INFINITY, f32::from(floor) / 2.0];
+            let wanted = [0, 1].map(|n| ScanQuery { vector: &queries[n], floor: floors[n] });
+            let found = scan_many(&rows, &wanted, k, mask, Stop::NEVER).unwrap();
+            for (ScanQuery { vector: query, floor }, found) in wanted.into_iter().zip(found) {
                 let dot = |row: u32| rows.row(row).iter().zip(query).map(|(a, b)| a * b).sum::<f32>();
                 let mut expected: Vec<_> = (0..count).filter(|row| (!masked || allowed.contains(*row)) && !excluded.contains(row)).collect();
                 expected.sort_by(|a, b| dot(*b).total_cmp(&dot(*a)).then(a.cmp(b)));
+                expected.retain(|row| dot(*row) >= floor);
                 expected.truncate(k);
                 prop_assert_eq!(found.iter().map(|hit| hit.row).collect::<Vec<_>>(), expected);
                 prop_assert!(found.iter().all(|hit| hit.score == dot(hit.row)));

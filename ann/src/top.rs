@@ -18,7 +18,12 @@ pub(crate) struct Top {
 impl Top {
     /// Of nothing yet.
     pub(crate) fn new(k: usize) -> Self {
-        Self { k, hits: Vec::with_capacity((2 * k).min(4096)), threshold: f32::NEG_INFINITY, is_loose: true }
+        Self::from_floor(k, f32::NEG_INFINITY)
+    }
+
+    /// Of nothing yet, and nothing that scores below the floor.
+    pub(crate) fn from_floor(k: usize, floor: f32) -> Self {
+        Self { k, hits: Vec::with_capacity((2 * k).min(4096)), threshold: floor, is_loose: true }
     }
 
     /// Scores below it are not among the best; never above the k-th best score that was offered.

@@ -1,6 +1,26 @@
 //! Long work beside serving.
 
+use std::{
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
 use crate::{error::IndexError, generation::blocking};
+
+/// By how much searches come before what is to end soon.
+const NICE: u8 = 5;
+/// Work of less patience takes a fraction of a millisecond.
+const PATIENCE_LEAST: Duration = Duration::from_millis(2);
+
+/// How a thread shares the processors with those that search.
+#[derive(Clone, Copy)]
+enum Priority {
+    /// Has what no other thread wants, and is interrupted the moment one does: `SCHED_IDLE` of sched(7).
+    Idle,
+    /// Has a smaller share: nice(2). Once it has a processor, it keeps it for a few milliseconds.
+    Nice(u8),
+}
 
 /// Runs long work on a thread of its own with a lower priority, which the threads that it starts inherit: a priority, once lowered, cannot be raised
 /// again, so none of the runtime's threads will do.
@@ -8,16 +28,122 @@ pub(crate) async fn in_the_background<T: Send + 'static>(
     nice: u8,
     work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
 ) -> Result<T, IndexError> {
+    run(Priority::Nice(nice), work).await
+}
+
+/// Runs work that others wait for, in the time that searches leave. Where they leave next to none, work that is not done when its patience ends
+/// begins again on a thread that has a share of its own, and whichever is done first counts. Work of little patience is over so soon that it has
+/// a share at once.
+pub(crate) async fn giving_way<T: Send + 'static>(
+    patience: Duration,
+    work: impl Fn() -> Result<T, IndexError> + Send + Sync + 'static,
+) -> Result<T, IndexError> {
+    if patience < PATIENCE_LEAST {
+        return run(Priority::Nice(NICE), work).await;
+    }
+    // On a thread's clock and not on tokio's, which tests stop while threads work.
+    blocking(move || {
+        let (work, (done, results)) = (Arc::new(work), mpsc::sync_channel(2));
+        let start = |priority, done: mpsc::SyncSender<_>| {
+            let work = work.clone();
+            // Nobody listens any more to the one that comes second.
+            thread(priority, move || drop(done.send(work())))
+        };
+        start(Priority::Idle, done.clone())?;
+        results.recv_timeout(patience).or_else(|_| {
+            start(Priority::Nice(NICE), done)?;
+            results.recv().map_err(|_| panicked())
+        })?
+    })
+    .await
+}
+
+async fn run<T: Send + 'static>(
+    priority: Priority,
+    work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
+) -> Result<T, IndexError> {
+    blocking(move || thread(priority, work)?.join().unwrap_or_else(|_| Err(panicked()))).await
+}
+
+fn thread<T: Send + 'static>(
+    priority: Priority,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, IndexError> {
     let run = move || {
-        if let Err(error) = rustix::process::nice(nice.into()) {
+        if let Err(error) = priority.take() {
             tracing::warn!(%error, "what belongs in the background runs at the priority of searches");
         }
         work()
     };
-    blocking(move || {
-        let thread = std::thread::Builder::new().name("background".into()).spawn(run);
-        let thread = thread.map_err(|e| IndexError::Internal(format!("no thread for the background: {e}")))?;
-        thread.join().unwrap_or_else(|_| Err(IndexError::Internal("work in the background panicked".into())))
-    })
-    .await
+    let started = thread::Builder::new().name("background".into()).spawn(run);
+    started.map_err(|e| IndexError::Internal(format!("no thread for the background: {e}")))
+}
+
+fn panicked() -> IndexError {
+    IndexError::Internal("work in the background panicked".into())
+}
+
+impl Priority {
+    /// Gives it to the calling thread.
+    fn take(self) -> Result<(), String> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Idle => {
+                use thread_priority::{
+                    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+                    thread_native_id,
+                };
+                let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+                let taken = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
+                taken.map_err(|e| e.to_string())
+            }
+            #[cfg(not(target_os = "linux"))]
+            Self::Idle => Self::Nice(19).take(),
+            Self::Nice(nice) => rustix::process::nice(nice.into()).map(drop).map_err(|e| e.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// The policy and the nice value of the calling thread, from fields 41 and 19 of proc_pid_stat(5).
+    fn scheduling() -> (u32, i32) {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        (fields[38].parse().unwrap(), fields[16].parse().unwrap())
+    }
+
+    const SCHED_IDLE: u32 = 5;
+
+    #[tokio::test]
+    async fn what_gives_way_is_idle_and_begins_again_with_a_share_when_patience_ends() {
+        let (policy, _) = giving_way(Duration::from_secs(60), || Ok(scheduling())).await.unwrap();
+        assert_eq!(policy, SCHED_IDLE);
+
+        let (policy, nice) = giving_way(Duration::ZERO, || Ok(scheduling())).await.unwrap();
+        assert_eq!((policy, nice), (0, i32::from(NICE)));
+
+        let is_first = AtomicBool::new(true);
+        let stuck = move || {
+            let found = scheduling();
+            if is_first.swap(false, Ordering::SeqCst) {
+                thread::sleep(Duration::from_secs(1));
+            }
+            Ok(found)
+        };
+        let (policy, nice) = giving_way(Duration::from_millis(50), stuck).await.unwrap();
+        assert_eq!((policy, nice), (0, i32::from(NICE)));
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_the_work_alone() {
+        let failed = in_the_background::<()>(0, || panic!("on purpose")).await;
+        assert!(matches!(failed, Err(IndexError::Internal(_))));
+        let failed = giving_way::<()>(2 * PATIENCE_LEAST, || panic!("on purpose")).await;
+        assert!(matches!(failed, Err(IndexError::Internal(_))));
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use pagoda_ann::{AnnError, Matrix, check_vector};
+use pagoda_ann::{AnnError, Bitmap, Matrix, check_vector};
 
 use crate::{
     attributes::{Columns, Declarations},
@@ -28,8 +28,7 @@ pub struct Delta {
 #[derive(Clone, Debug)]
 pub struct Part {
     rows: Arc<Rows>,
-    living: Arc<Vec<bool>>,
-    living_count: usize,
+    living: Arc<Bitmap>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,12 +49,28 @@ impl Delta {
         Self { folded: Part::empty(dim, declared), tail: Part::empty(dim, declared), declared: declared.clone() }
     }
 
+    /// Many items at once, each of another id. What does not fit in is left out, and told of.
+    pub fn of<'a>(
+        dim: usize,
+        declared: &Declarations,
+        items: impl Iterator<Item = &'a Item>,
+    ) -> (Self, Vec<(&'a ItemId, AnnError)>) {
+        let mut delta = Self::empty(dim, declared);
+        let push = |item: &'a Item| {
+            let pushed = check_vector(&item.embedding, dim)
+                .and_then(|()| delta.folded.push(&item.id, &item.embedding, &item.attributes));
+            pushed.err().map(|error| (&item.id, error))
+        };
+        let left_out = items.filter_map(push).collect();
+        (delta, left_out)
+    }
+
     /// Sets an item's embedding and attributes.
     pub fn upsert(&mut self, item: &Item) -> Result<(), AnnError> {
         check_vector(&item.embedding, self.tail.rows.embeddings.dim())?;
         self.remove(&item.id);
         self.tail.push(&item.id, &item.embedding, &item.attributes)?;
-        if self.tail.living.len() >= TAIL_ROWS.max(self.folded.living.len() / 8) { self.fold() } else { Ok(()) }
+        if self.tail.rows() >= TAIL_ROWS.max(self.folded.rows() / 8) { self.fold() } else { Ok(()) }
     }
 
     /// Removes an item, if it is here.
@@ -66,7 +81,7 @@ impl Delta {
 
     /// How many items live.
     pub fn len(&self) -> usize {
-        self.folded.living_count + self.tail.living_count
+        self.folded.living.count() + self.tail.living.count()
     }
 
     /// Whether none lives.
@@ -110,7 +125,7 @@ impl Part {
             attributes: Vec::new(),
             columns: Columns::new(declared),
         };
-        Self { rows: Arc::new(rows), living: Arc::default(), living_count: 0 }
+        Self { rows: Arc::new(rows), living: Arc::new(Bitmap::none(0)) }
     }
 
     fn push(&mut self, id: &ItemId, embedding: &[f32], attributes: &Attributes) -> Result<(), AnnError> {
@@ -120,15 +135,13 @@ impl Part {
         rows.attributes.push(attributes.clone());
         rows.columns.push(attributes);
         rows.by_id.insert(id.clone(), row);
-        Arc::make_mut(&mut self.living).push(true);
-        self.living_count += 1;
+        Arc::make_mut(&mut self.living).push();
         Ok(())
     }
 
     fn remove(&mut self, id: &ItemId) {
         if let Some(row) = self.living_row(id) {
-            Arc::make_mut(&mut self.living)[row as usize] = false;
-            self.living_count -= 1;
+            Arc::make_mut(&mut self.living).remove(row);
         }
     }
 
@@ -137,14 +150,9 @@ impl Part {
         self.rows.ids.len()
     }
 
-    /// How many of them live.
-    pub fn living_count(&self) -> usize {
-        self.living_count
-    }
-
-    /// The rows that live, ascending.
-    pub fn living_rows(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..).zip(self.living.iter()).filter(|(_, living)| **living).map(|(row, _)| row)
+    /// Those that live.
+    pub fn living(&self) -> &Bitmap {
+        &self.living
     }
 
     /// The id of a row.
@@ -164,13 +172,15 @@ impl Part {
 
     /// The row of an item, if it lives.
     pub fn living_row(&self, id: &ItemId) -> Option<u32> {
-        self.rows.by_id.get(id).copied().filter(|row| self.living[*row as usize])
+        self.rows.by_id.get(id).copied().filter(|row| self.living.contains(*row))
     }
 
     fn iter(&self) -> impl Iterator<Item = (&ItemId, &[f32], &Attributes)> {
-        let rows = (0..).zip(&self.rows.ids).zip(&self.rows.attributes).zip(self.living.iter());
-        let living = rows.filter(|(_, living)| **living);
-        living.map(|(((row, id), attributes), _)| (id, self.rows.embeddings.row(row), attributes))
+        let item = |row: u32| {
+            let attributes = &self.rows.attributes[row as usize];
+            (self.id(row), self.rows.embeddings.row(row), attributes)
+        };
+        self.living.iter().map(item)
     }
 }
 
@@ -198,7 +208,7 @@ mod tests {
         assert_eq!((before.len(), delta.len()), (2000, 1999));
         let best = |delta: &Delta| {
             let living = |part: &Part| {
-                let rows = part.living_rows().map(|row| (part.embeddings().row(row)[0], part.id(row).clone()));
+                let rows = part.living().iter().map(|row| (part.embeddings().row(row)[0], part.id(row).clone()));
                 rows.collect::<Vec<_>>()
             };
             let mut found: Vec<_> = delta.parts().into_iter().flat_map(living).collect();

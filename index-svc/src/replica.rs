@@ -12,7 +12,7 @@ use pagoda_commit_log::{Log, LogError, LogOptions, Lsn, Store};
 
 use self::loading::Loading;
 use crate::{
-    background::in_the_background,
+    background::giving_way,
     checkpointer::Checkpointer,
     config::{self, Config, Role},
     current::Current,
@@ -28,8 +28,8 @@ use crate::{
 
 /// For so long calls to the store are tried again: less than callers wait, since writes queue behind them.
 const RETRY_BUDGET: Duration = Duration::from_secs(5);
-/// By how much searches come before laying all writes over a generation; less than before its load, because new writes wait meanwhile.
-const NICE: u8 = 10;
+/// New writes wait while those since a generation are laid over it: after so long for each of them, that waits for searches no longer.
+const PATIENCE_PER_WRITE: Duration = Duration::from_micros(10);
 
 /// The follower of one index's log.
 #[derive(Debug)]
@@ -277,16 +277,14 @@ impl Replica {
     }
 
     async fn install(&mut self, loaded: Loaded) -> Result<(), IndexError> {
-        let state = self.state.clone();
-        let view = in_the_background(NICE, move || {
-            let space = state.space(loaded.generation.manifest.model.space);
-            Ok(space.map(|space| HeldSpace::new(loaded, space, state.tombstones())))
-        });
-        if let Some(view) = view.await? {
-            tracing::info!(lsn = %self.state.lsn(), generation = %view.loaded().id, model = %view.generation().manifest.model, "searching");
-            self.views.retain(|other| other.space() != view.space());
-            self.views.push(view);
-        }
+        let (state, space) = (self.state.clone(), loaded.generation.manifest.model.space);
+        let writes = state.space(space).map_or(0, |space| space.history().len());
+        let patience = PATIENCE_PER_WRITE.saturating_mul(u32::try_from(writes).unwrap_or(u32::MAX));
+        let lay = move || Ok(state.space(space).map(|at| HeldSpace::new(loaded.clone(), at, state.tombstones())));
+        let Some(view) = giving_way(patience, lay).await? else { return Ok(()) };
+        tracing::info!(lsn = %self.state.lsn(), generation = %view.loaded().id, model = %view.generation().manifest.model, "searching");
+        self.views.retain(|other| other.space() != space);
+        self.views.push(view);
         Ok(())
     }
 

@@ -1,8 +1,11 @@
 //! [`Snapshot`]: the index at one position of its log. Immutable; a query holds one from start to end.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use pagoda_ann::Bitmap;
+use pagoda_ann::{AnnError, Bitmap};
 use pagoda_commit_log::Lsn;
 
 use crate::{
@@ -87,16 +90,17 @@ impl HeldSpace {
         let generation = loaded.generation.clone();
         let covers = generation.manifest.covers_lsn;
         let published = state.retained(&loaded.id).map_or_else(|| state.current().published, |known| known.published);
+        let since = || state.history().iter().filter(|(_, write)| write.lsn > covers);
+        let fresh = since().filter_map(|(_, write)| write.item.as_deref()).filter(|item| generation.serves(&item.id));
+        let (delta, left_out) = Delta::of(generation.manifest.embedding_dim, &generation.manifest.attributes, fresh);
+        for (id, error) in &left_out {
+            passed_over(id, state.space(), error);
+        }
+        let left_out: HashSet<_> = left_out.into_iter().map(|(id, _)| id).collect();
         let shards = generation.shards.iter().map(HeldShard::new).collect();
-        let delta = Delta::empty(generation.manifest.embedding_dim, &generation.manifest.attributes);
         let mut held = Self { loaded, published, shards, delta };
         tombstones.keys().for_each(|id| held.mask(id));
-        for (id, write) in state.history().iter().filter(|(_, write)| write.lsn > covers) {
-            match &write.item {
-                Some(item) => held.upsert(item),
-                None => held.mask(id),
-            }
-        }
+        since().filter(|(id, _)| !left_out.contains(id)).for_each(|(id, _)| held.mask(id));
         held
     }
 
@@ -169,9 +173,7 @@ impl HeldSpace {
         }
         match self.delta.upsert(item) {
             Ok(()) => self.mask(&item.id),
-            Err(error) => {
-                tracing::warn!(id = %item.id, space = %self.space(), %error, "passed over an upsert in the log")
-            }
+            Err(error) => passed_over(&item.id, self.space(), &error),
         }
     }
 
@@ -182,6 +184,10 @@ impl HeldSpace {
             Arc::make_mut(&mut self.shards[shard].living).remove(row);
         }
     }
+}
+
+fn passed_over(id: &ItemId, space: SpaceId, error: &AnnError) {
+    tracing::warn!(%id, %space, %error, "passed over an upsert in the log");
 }
 
 impl HeldShard {

@@ -216,6 +216,11 @@ impl Service {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// Sends it a signal, by its name without SIG.
+    pub(crate) fn signal(&self, signal: &str) {
+        send(&self.child, signal);
+    }
+
     /// Stops as Ctrl-C does; it must drain and leave well.
     pub(crate) fn stop(self) {
         send(&self.child, "TERM");

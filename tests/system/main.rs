@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod failing_s3;
 mod harness;
 mod index_calls;
 mod ranking_server;
@@ -19,5 +20,6 @@ mod python_client;
 mod recall;
 mod rollout;
 mod soak;
+mod store_faults;
 mod swaps;
 mod training;

@@ -114,15 +114,18 @@ impl Task {
     }
 
     pub(super) fn check_held(&self, space: SpaceId) -> Result<(), IndexError> {
-        let held = match self.config.index.has(Role::Search) {
-            true => self.view(space).is_some(),
-            false => self.replica.state().space(space).is_some(),
-        };
-        if held { Ok(()) } else { Err(self.not_held(Some(space))) }
+        if self.held().contains(&space) { Ok(()) } else { Err(self.not_held(Some(space))) }
+    }
+
+    /// The spaces held, the most recently published first: of a process that searches, those that it has loaded.
+    fn held(&self) -> Vec<SpaceId> {
+        let spaces = self.replica.state().spaces().iter().map(SpaceState::space);
+        let searches = self.config.index.has(Role::Search);
+        spaces.filter(|space| !searches || self.view(*space).is_some()).collect()
     }
 
     pub(super) fn not_held(&self, space: Option<SpaceId>) -> IndexError {
-        let held = self.replica.state().spaces().iter().map(SpaceState::space).collect();
+        let held = self.held();
         match space {
             Some(wanted) => IndexError::SpaceNotHeld { wanted, held },
             None => IndexError::Internal("a write without a space was passed over".into()),

@@ -29,7 +29,8 @@ pub(super) struct Object {
     pub(super) digest: FileDigest,
 }
 
-/// The objects of one shard, as they were read or mapped.
+/// The objects of one shard, as they were read or mapped. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct ShardBlobs {
     pub(super) number: u32,
     /// None where the shard has no rows.

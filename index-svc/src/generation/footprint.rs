@@ -69,9 +69,13 @@ fn estimate_shard(manifest: &Manifest, shard: u32) -> u64 {
 
 /// The objects of the largest of some shards, in bytes: so much is in memory beside what becomes of it, where objects are not mapped.
 pub(super) fn largest_bytes(manifest: &Manifest, shards: &[u32]) -> u64 {
+    shards.iter().map(|shard| shard_bytes(manifest, *shard)).max().unwrap_or(0)
+}
+
+/// The objects of a shard, in bytes.
+pub(super) fn shard_bytes(manifest: &Manifest, shard: u32) -> u64 {
     let names = [files::ids_name(manifest), files::VECTORS, files::FAISS, files::ATTRIBUTES];
-    let bytes = |shard: &u32| names.iter().map(|name| file_bytes(manifest, *shard, name)).sum();
-    shards.iter().map(bytes).max().unwrap_or(0)
+    names.iter().map(|name| file_bytes(manifest, shard, name)).sum()
 }
 
 fn file_bytes(manifest: &Manifest, shard: u32, name: &str) -> u64 {

@@ -1,11 +1,11 @@
 //! [`Generations`]: the generations of one index, on the store and in the local cache.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use pagoda_ann::Matrix;
 use pagoda_commit_log::{Store, StoreError};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     Blob, Cache, Footprint, Generation, Lifetime, Loaded, Manifest, Shard,
@@ -14,15 +14,17 @@ use super::{
     manifest::{FORMAT_FLAT, FORMAT_SHARDED, FileDigest, sha256},
 };
 use crate::{
-    background::in_the_background,
+    background::{giving_way, in_the_background},
     error::IndexError,
     failpoint,
     ids::GenerationId,
     memory::{Memory, Reservation},
 };
 
-/// By how much searches come before a load.
+/// By how much searches come before the writing of a generation.
 const NICE: u8 = 19;
+/// A load that gets through fewer bytes, about a quarter of what it could with a processor of its own, does not wait for searches any longer.
+const BYTES_PER_SECOND_LEAST: u64 = 400 << 20;
 const MANIFEST: &str = "manifest.json";
 /// Written first, so that a generation that was never finished can be told from one under way.
 const LIFETIME: &str = "lifetime.json";
@@ -71,16 +73,18 @@ impl Generations {
         let Generation { mut manifest, shards, sample_queries } = generation;
         manifest.format_version = FORMAT_SHARDED;
         manifest.lifetime = Some(lifetime);
-        let (manifest, objects) = self
-            .in_turn(move || {
-                let mut objects = vec![files::queries_object(&sample_queries)];
-                for shard in &shards {
-                    objects.extend(files::shard_objects(&manifest, shard)?);
-                }
-                manifest.files = objects.iter().map(|object| (object.path.clone(), object.digest.clone())).collect();
-                Ok((manifest, objects))
-            })
-            .await?;
+        let encode = move || {
+            let mut objects = vec![files::queries_object(&sample_queries)];
+            for shard in &shards {
+                objects.extend(files::shard_objects(&manifest, shard)?);
+            }
+            manifest.files = objects.iter().map(|object| (object.path.clone(), object.digest.clone())).collect();
+            Ok((manifest, objects))
+        };
+        let (manifest, objects) = {
+            let _turn = self.turn().await?;
+            in_the_background(NICE, encode).await?
+        };
         let json = to_json(&manifest)?;
         let id = GenerationId::new(manifest.model, &sha256(&json));
         self.put(&id, LIFETIME, to_json(&lifetime)?.into()).await?;
@@ -117,7 +121,9 @@ impl Generations {
         let mut shards = Vec::with_capacity(wanted.len());
         for number in wanted {
             let (blobs, manifest) = (self.shard_blobs(id, &manifest, number).await?, manifest.clone());
-            let shard = self.in_turn(move || files::read_shard(&manifest, blobs)).await.map_err(damaged)?;
+            let bytes = footprint::shard_bytes(&manifest, number);
+            let read = move || files::read_shard(&manifest, blobs.clone());
+            let shard = self.in_turn(bytes, read).await.map_err(damaged)?;
             shards.push(Arc::new(shard));
         }
         let queries = match manifest.files.contains_key(files::QUERIES) {
@@ -246,7 +252,7 @@ impl Generations {
         cache.write(id, name, blob.clone()).await;
         let Some(kept) = self.cached(id, name).await.filter(|_| self.local.map) else { return blob };
         let pair = (kept.clone(), blob.clone());
-        match self.in_turn(move || Ok(*pair.0 == *pair.1)).await {
+        match self.in_turn(pair.0.len() as u64, move || Ok(*pair.0 == *pair.1)).await {
             Ok(true) => kept,
             _ => blob,
         }
@@ -265,16 +271,21 @@ impl Generations {
 
     async fn digest(&self, blob: &Blob) -> Result<FileDigest, IndexError> {
         let blob = blob.clone();
-        self.in_turn(move || Ok(FileDigest::of(&blob))).await
+        self.in_turn(blob.len() as u64, move || Ok(FileDigest::of(&blob))).await
     }
 
-    /// Reads through what was loaded while others are searched: that takes seconds of processor time, and gives way to searches.
+    /// Reads through so many bytes of what was loaded, while others are searched: that takes seconds of processor time, and gives way to searches.
     async fn in_turn<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
+        bytes: u64,
+        work: impl Fn() -> Result<T, IndexError> + Send + Sync + 'static,
     ) -> Result<T, IndexError> {
-        let _turn = self.turn.acquire().await.map_err(|e| IndexError::Internal(e.to_string()))?;
-        in_the_background(NICE, work).await
+        let _turn = self.turn().await?;
+        giving_way(Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND_LEAST as f64), work).await
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, IndexError> {
+        self.turn.acquire().await.map_err(|e| IndexError::Internal(e.to_string()))
     }
 
     async fn get(&self, id: &GenerationId, name: &str) -> Result<Bytes, IndexError> {

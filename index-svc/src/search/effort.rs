@@ -4,7 +4,7 @@ use super::Query;
 use crate::{
     delta::Part,
     filter::{Condition, Predicate, Test},
-    snapshot::{HeldShard, HeldSpace, Snapshot},
+    snapshot::{HeldShard, HeldSpace},
 };
 
 /// Values (rows times dimension) that a short search reads at most: a millisecond or two.
@@ -15,16 +15,13 @@ const EXCLUDED_MAX: usize = 1000;
 const CONDITION_VALUES_MAX: usize = 100;
 
 impl Query {
-    /// Whether a search of this snapshot is over in a millisecond or two. With a filter only if it is known which rows meet it; with groups
+    /// Whether a search of this space is over in a millisecond or two. With a filter only if it is known which rows meet it; with groups
     /// never, for all that is known before.
-    pub(super) fn is_short(&self, snapshot: &Snapshot) -> bool {
+    pub(super) fn is_short(&self, held: &HeldSpace, predicate: &Predicate) -> bool {
         let condition_values = self.filter.all.iter().map(values_of).sum::<usize>();
         let has_few =
             self.group_by.is_none() && self.exclude.len() <= EXCLUDED_MAX && condition_values <= CONDITION_VALUES_MAX;
-        // A space that is not held and a filter that does not fit are refused at once.
-        let Ok(held) = snapshot.space(self.space) else { return true };
-        let Ok(predicate) = self.filter.bind(&held.generation().manifest.attributes) else { return true };
-        has_few && self.values_read(held, &predicate).is_some_and(|values| values <= VALUES_MAX)
+        has_few && self.values_read(held, predicate).is_some_and(|values| values <= VALUES_MAX)
     }
 
     /// None: not known before.

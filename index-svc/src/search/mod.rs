@@ -16,10 +16,10 @@ use self::scope::Scope;
 pub use self::searcher::Searcher;
 use crate::{
     error::IndexError,
-    filter::{Filter, GroupLimit},
+    filter::{Filter, GroupLimit, Predicate},
     generation::Loaded,
     ids::{ItemId, SpaceId},
-    snapshot::Snapshot,
+    snapshot::{HeldSpace, Snapshot},
 };
 
 /// What is asked: one query or several that differ in their embeddings alone.
@@ -80,6 +80,17 @@ pub struct Found {
 /// Searches a snapshot on the calling thread.
 pub fn search(snapshot: &Arc<Snapshot>, query: &Query, stop: Stop<'_>) -> Result<Answer, IndexError> {
     let held = snapshot.space(query.space)?;
-    let scope = Scope::new(held, query)?;
-    Ok(Answer { rankings: scope.rank(query, stop)?, loaded: held.loaded().clone(), lsn: snapshot.lsn })
+    search_bound(snapshot.lsn, held, query, &scope::bind(held, query)?, stop)
+}
+
+/// The same, for a query whose filter is bound already.
+fn search_bound(
+    lsn: Lsn,
+    held: &HeldSpace,
+    query: &Query,
+    predicate: &Predicate,
+    stop: Stop<'_>,
+) -> Result<Answer, IndexError> {
+    let scope = Scope::new(held, predicate, &query.exclude);
+    Ok(Answer { rankings: scope.rank(query, stop)?, loaded: held.loaded().clone(), lsn })
 }

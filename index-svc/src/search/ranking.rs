@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use pagoda_ann::{Hit, Mask, Parameters, Stop, scan_many};
+use pagoda_ann::{Hit, Mask, Parameters, ScanQuery, Stop, scan_many};
 
 use super::{
     Found, Query, Ranking,
@@ -69,7 +69,10 @@ impl Scope<'_> {
     fn best(&self, embeddings: &[&[f32]], need: Need<'_>) -> Result<Vec<Vec<Placed>>, IndexError> {
         let mut best = vec![Vec::new(); embeddings.len()];
         for (segment, rows) in self.segments.iter().enumerate() {
-            for (best, hits) in best.iter_mut().zip(rows.best(embeddings, need)?) {
+            let floored = embeddings.iter().copied().zip(&mut best);
+            let queries: Vec<_> =
+                floored.map(|(vector, best)| ScanQuery { vector, floor: floor(best, need.k) }).collect();
+            for (best, hits) in best.iter_mut().zip(rows.best(&queries, need)?) {
                 best.extend(hits.into_iter().map(|hit| Placed { segment, hit }));
             }
         }
@@ -104,30 +107,44 @@ impl Scope<'_> {
     }
 }
 
+/// What scores less is not among the k best, since so many were found already.
+fn floor(best: &mut [Placed], k: usize) -> f32 {
+    match k.checked_sub(1).filter(|at| *at < best.len()) {
+        Some(at) => best.select_nth_unstable_by(at, |a, b| b.hit.score.total_cmp(&a.hit.score)).1.hit.score,
+        None => f32::NEG_INFINITY,
+    }
+}
+
 impl Segment<'_> {
-    /// For each embedding the best rows, best first, ties by row; as many as are wanted or there are.
-    fn best(&self, embeddings: &[&[f32]], need: Need<'_>) -> Result<Vec<Vec<Hit>>, IndexError> {
+    /// For each embedding the best rows, best first, ties by row; as many as are wanted or there are, perhaps without those below its floor.
+    fn best(&self, queries: &[ScanQuery<'_>], need: Need<'_>) -> Result<Vec<Vec<Hit>>, IndexError> {
         let Need { k, exact, parameters, stop } = need;
         let mask: Mask<'_> = self.mask();
         match self.rows {
             Rows::Base(shard) => match &shard.index {
                 Some(index) => {
                     let query = pagoda_ann::Query { vector: &[], k, mask, parameters, exact, stop };
-                    let found = index.find_many(&shard.vectors, &shard.tuning, embeddings, &query)?;
+                    let vectors: Vec<_> = queries.iter().map(|query| query.vector).collect();
+                    let found = index.find_many(&shard.vectors, &shard.tuning, &vectors, &query)?;
                     Ok(found.into_iter().map(|found| found.hits).collect())
                 }
-                None => Ok(vec![Vec::new(); embeddings.len()]),
+                None => Ok(vec![Vec::new(); queries.len()]),
             },
-            Rows::Delta(part) => self.best_with_ties(part, embeddings, need),
+            Rows::Delta(part) => self.best_with_ties(part, queries, need),
         }
     }
 
     /// The k best and all others that score as much as the last of them, since among these it is not the row but the id that decides.
-    fn best_with_ties(&self, part: &Part, embeddings: &[&[f32]], need: Need<'_>) -> Result<Vec<Vec<Hit>>, IndexError> {
+    fn best_with_ties(
+        &self,
+        part: &Part,
+        queries: &[ScanQuery<'_>],
+        need: Need<'_>,
+    ) -> Result<Vec<Vec<Hit>>, IndexError> {
         let mut wanted = need.k + TIES;
         loop {
             wanted = wanted.min(self.count);
-            let best = scan_many(part.embeddings(), embeddings, wanted, self.mask(), need.stop)?;
+            let best = scan_many(part.embeddings(), queries, wanted, self.mask(), need.stop)?;
             let is_tied = |hits: &Vec<Hit>| {
                 let last = need.k.checked_sub(1).and_then(|at| hits.get(at));
                 last.zip(hits.last()).is_some_and(|(kth, last)| kth.score.total_cmp(&last.score).is_eq())

@@ -44,14 +44,13 @@ pub(super) enum Rows<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// What is asked for, checked against what is declared and dimensioned.
-    pub(super) fn new(held: &'a HeldSpace, query: &Query) -> Result<Self, IndexError> {
-        let predicate = check(held, query)?;
-        let base = held.shards().iter().map(|shard| Segment::of_base(shard, &predicate, &query.exclude));
-        let delta = held.delta().parts().into_iter().map(|part| Segment::of_delta(part, &predicate, &query.exclude));
+    /// What meets a query's filter, as [`bind`] has it, but for what it excludes.
+    pub(super) fn new(held: &'a HeldSpace, predicate: &Predicate, exclude: &[ItemId]) -> Self {
+        let base = held.shards().iter().map(|shard| Segment::of_base(shard, predicate, exclude));
+        let delta = held.delta().parts().into_iter().map(|part| Segment::of_delta(part, predicate, exclude));
         let segments: Vec<_> = base.chain(delta).filter(|segment| segment.count > 0).collect();
         let count = segments.iter().map(|segment| segment.count).sum();
-        Ok(Self { segments, count })
+        Self { segments, count }
     }
 }
 
@@ -68,16 +67,15 @@ impl<'a> Segment<'a> {
     }
 
     fn of_delta(part: &'a Part, predicate: &Predicate, exclude: &[ItemId]) -> Self {
-        let rows = part.rows();
-        let allowed = if !predicate.is_empty() {
-            let resolved = predicate.resolve(part.columns());
-            Some(Bitmap::of(rows, part.living_rows().filter(|row| resolved.is_met_by(*row))))
-        } else if part.living_count() < rows {
-            Some(Bitmap::of(rows, part.living_rows()))
+        let (rows, living) = (part.rows(), part.living());
+        let allowed = if predicate.is_empty() {
+            Cow::Borrowed(living)
         } else {
-            None
+            let resolved = predicate.resolve(part.columns());
+            Cow::Owned(Bitmap::of(rows, living.iter().filter(|row| resolved.is_met_by(*row))))
         };
-        Self::new(Rows::Delta(part), rows, allowed.map(Cow::Owned), exclude)
+        let allowed = (allowed.count() < allowed.rows()).then_some(allowed);
+        Self::new(Rows::Delta(part), rows, allowed, exclude)
     }
 
     fn new(rows: Rows<'a>, row_count: usize, allowed: Option<Cow<'a, Bitmap>>, exclude: &[ItemId]) -> Self {
@@ -135,8 +133,8 @@ fn living_matches(living: &Bitmap, attributes: &AttributeIndex, predicate: &Pred
     }
 }
 
-/// Whatever only the snapshot can tell is wrong with a query, all of it.
-fn check(held: &HeldSpace, query: &Query) -> Result<Predicate, IndexError> {
+/// A query's filter in the terms of a space; whatever only the space can tell is wrong with a query, all of it.
+pub(super) fn bind(held: &HeldSpace, query: &Query) -> Result<Predicate, IndexError> {
     let manifest = &held.generation().manifest;
     let mut faults = Vec::new();
     for (n, embedding) in query.embeddings.iter().enumerate() {

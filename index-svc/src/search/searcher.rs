@@ -9,7 +9,7 @@ use pagoda_ann::Stop;
 use pagoda_server::Deadline;
 use tokio::sync::Semaphore;
 
-use super::{Answer, Query, live_recall::LiveRecall};
+use super::{Answer, Query, live_recall::LiveRecall, scope, search_bound};
 use crate::{config, current::Current, error::IndexError, generation::blocking};
 
 /// Runs searches of the current snapshot.
@@ -49,11 +49,14 @@ impl Searcher {
         let gone = Arc::new(AtomicBool::new(false));
         let _caller = Caller { gone: gone.clone() };
         let live_recall = self.live_recall.clone();
-        let is_short = query.is_short(&snapshot);
+        let held = snapshot.space(query.space)?;
+        let predicate = scope::bind(held, &query)?;
+        let is_short = query.is_short(held, &predicate);
         let work = move || {
             let _permit = permit;
             let stop = Stop { deadline: Some(deadline.0), cancelled: Some(&gone) };
-            let answer = super::search(&snapshot, &query, stop)?;
+            let held = snapshot.space(query.space)?;
+            let answer = search_bound(snapshot.lsn, held, &query, &predicate, stop)?;
             if let Some(live_recall) = live_recall {
                 live_recall.consider(&snapshot, query, &answer);
             }
