@@ -60,7 +60,7 @@ pub struct Incoming {
 }
 
 /// The items of one shard, in the order in which they came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Rows {
     ids: Vec<ItemId>,
     values: Vec<f32>,
@@ -78,7 +78,9 @@ struct Measured {
 impl Incoming {
     /// Begins a build of so many shards, at least 1.
     pub fn new(header: Header, shard_count: u32) -> Self {
-        let shards = (0..shard_count.max(1)).map(|_| Rows::default()).collect();
+        // All of it at once: to grow would be to copy all that is there.
+        let rows = (header.item_count as usize).div_ceil(shard_count.max(1) as usize);
+        let shards = (0..shard_count.max(1)).map(|_| Rows::with_capacity(rows, header.embedding_dim)).collect();
         Self { header, shards, item_count: 0, memory: None }
     }
 
@@ -141,6 +143,16 @@ impl Incoming {
         manifest.tunings = built.iter().map(|shard| shard.tuning.clone()).collect();
         let shards = built.into_iter().map(Into::into).collect();
         Ok(Generation { manifest, shards, sample_queries: header.sample_queries })
+    }
+}
+
+impl Rows {
+    fn with_capacity(rows: usize, dim: usize) -> Self {
+        Self {
+            ids: Vec::with_capacity(rows),
+            values: Vec::with_capacity(rows * dim),
+            attributes: Vec::with_capacity(rows),
+        }
     }
 }
 

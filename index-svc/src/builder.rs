@@ -49,6 +49,16 @@ impl Builder {
         Ok(Incoming::new(header, shard_count).within(memory))
     }
 
+    /// Takes in items, beside the threads that search: to check and to lay out a few thousand takes milliseconds.
+    pub(crate) async fn filled(
+        &self,
+        mut incoming: Incoming,
+        fill: impl FnOnce(&mut Incoming) -> Result<(), IndexError> + Send + 'static,
+    ) -> Result<Incoming, IndexError> {
+        let fill = move || fill(&mut incoming).map(|()| incoming);
+        in_the_background(self.config.build.nice, fill).await
+    }
+
     /// Builds and measures what has come in, and stores it. Nothing is published.
     pub async fn build(&self, mut incoming: Incoming) -> Result<(GenerationId, Manifest), IndexError> {
         let _memory = incoming.take_memory();

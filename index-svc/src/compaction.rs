@@ -8,13 +8,12 @@ use std::{sync::Arc, time::Instant};
 use pagoda_commit_log::Lsn;
 
 use crate::{
-    build::Header,
+    build::{Header, Incoming},
     builder::Builder,
     config::Config,
     current::Current,
     error::IndexError,
     figures,
-    generation::blocking,
     ids::GenerationId,
     item::Item,
     publisher::Publisher,
@@ -65,15 +64,16 @@ pub async fn compact(
     builder: &Builder,
     publisher: &Publisher,
 ) -> Result<GenerationId, IndexError> {
-    let (space, mut incoming) = (held.clone(), builder.begin(header(held, snapshot.lsn))?);
-    let incoming = blocking(move || {
+    let (space, incoming) = (held.clone(), builder.begin(header(held, snapshot.lsn))?);
+    let fill = move |incoming: &mut Incoming| {
         let mut items = living(&space).peekable();
         while items.peek().is_some() {
             incoming.push(items.by_ref().take(BATCH_ITEMS).collect())?;
         }
-        Ok(incoming)
-    });
-    let (id, _) = builder.build(incoming.await?).await?;
+        Ok(())
+    };
+    let incoming = builder.filled(incoming, fill).await?;
+    let (id, _) = builder.build(incoming).await?;
     crate::failpoint::reached("compaction_built");
     publisher.publish_compacted(id, held.loaded().id.clone()).await.map(|moved| moved.generation)
 }

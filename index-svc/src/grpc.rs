@@ -92,7 +92,10 @@ impl IndexService {
         };
         while let Some(message) = messages.next().await {
             match message?.message {
-                Some(Message::Batch(batch)) => incoming.push(wire::batch(batch, incoming.header())?)?,
+                Some(Message::Batch(batch)) => {
+                    let push = move |incoming: &mut Incoming| incoming.push(wire::batch(batch, incoming.header())?);
+                    incoming = self.builder.filled(incoming, push).await?;
+                }
                 Some(Message::Header(_)) => return Err(wire::out_of_order("a batch", "a second header").into()),
                 None => return Err(wire::out_of_order("a batch", "nothing").into()),
             }

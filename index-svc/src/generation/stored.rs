@@ -88,10 +88,16 @@ impl Generations {
         let json = to_json(&manifest)?;
         let id = GenerationId::new(manifest.model, &sha256(&json));
         self.put(&id, LIFETIME, to_json(&lifetime)?.into()).await?;
-        for Object { path, bytes, .. } in objects {
-            self.put(&id, &path, bytes).await?;
+        for Object { path, bytes, .. } in &objects {
+            self.put(&id, path, bytes.clone()).await?;
             failpoint::reached("generation_object_stored");
         }
+        // Freed beside the threads that search: to give so much memory back takes a while.
+        in_the_background(NICE, move || {
+            drop(objects);
+            Ok(())
+        })
+        .await?;
         self.put(&id, MANIFEST, json.into()).await?;
         failpoint::reached("generation_stored");
         Ok((id, manifest))
