@@ -19,7 +19,7 @@ import psycopg
 BLOCK = 50_000
 # Enough memory for everything to lie in it, two workers for a build, and no compilation of queries that are over sooner.
 SETTINGS = {
-    "shared_buffers": "2GB", "maintenance_work_mem": "2GB", "max_parallel_maintenance_workers": "2", "jit": "off", "fsync": "off",
+    "shared_buffers": "2GB", "maintenance_work_mem": "4GB", "max_parallel_maintenance_workers": "2", "jit": "off", "fsync": "off",
     "listen_addresses": "''", "max_wal_size": "8GB", "wal_level": "minimal", "max_wal_senders": "0", "autovacuum": "off",
     # Workers of a build share more than a container's /dev/shm may hold; a scan of everything is not what is asked for.
     "dynamic_shared_memory_type": "mmap", "enable_seqscan": "off",
