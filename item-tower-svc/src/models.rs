@@ -39,6 +39,14 @@ impl Models {
         Ok(self.tower.model(None)?)
     }
 
+    /// The model that users are answered with: user-tower-svc, too, takes the newest loaded one whose space the index holds. Of the models of the
+    /// index's generations, the one published last first; none, where it holds none.
+    pub fn in_use(&self, held: &[ModelVersion]) -> Option<ModelVersion> {
+        let loaded = self.tower.loaded();
+        let of_space = |model: &ModelVersion| held.iter().find(|held| held.space == model.space);
+        loaded.iter().find_map(of_space).or(held.first()).copied()
+    }
+
     /// The newest model of the registry as it is now, loaded if it is not yet. Never an older one in its place.
     pub async fn newest_registered(&self) -> Result<Arc<ModelBundle>, ItemTowerError> {
         let mut loading = self.loading.lock().await;
