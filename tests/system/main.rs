@@ -15,6 +15,7 @@ mod demo;
 mod durability;
 mod index_faults;
 mod mine;
+mod operate;
 mod python_client;
 mod recall;
 mod rollout;
