@@ -59,7 +59,8 @@ async fn what_can_be_done_with_each_generation_in_the_store_is_said() {
     let mut found = states(&listed);
     assert_eq!(found[..2], expected[..2]);
     // Within one position of the log the clock decides, and it may not have moved on.
-    (found[2..].sort_unstable_by_key(|one| one.0), expected[2..].sort_unstable_by_key(|one| one.0));
+    found[2..].sort_unstable_by_key(|one| one.0);
+    expected[2..].sort_unstable_by_key(|one| one.0);
     assert_eq!(found, expected);
     let of = |id: &str| listed.iter().find(|one| one.generation_id == id).unwrap();
     assert_eq!((failed(of(&few)), failed(of(&collapsed))), (vec!["item_count_ratio"], vec!["mean_cosine"]));

@@ -18,6 +18,9 @@ use crate::{
     output::{count, folded, say, say_json, table},
 };
 
+/// The last time that can be written with four digits a year.
+const YEAR_9999_MS: i64 = 253_402_300_799_000;
+
 pub(crate) async fn run(args: &GenerationsArgs) -> Result<()> {
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
     let listed = list(&mut index_client(&addresses).await?, args.all).await?;
@@ -122,9 +125,9 @@ fn state(generation: &GenerationStatus) -> String {
     name.as_str_name().trim_start_matches("GENERATION_STATE_").to_lowercase()
 }
 
-/// To the minute.
+/// To the minute; a clock that was far off shows as 1970 or 9999.
 fn built(ms: i64) -> String {
-    let at = UNIX_EPOCH + Duration::from_millis(ms.max(0) as u64);
+    let at = UNIX_EPOCH + Duration::from_millis(ms.clamp(0, YEAR_9999_MS) as u64);
     humantime::format_rfc3339_seconds(at).to_string().replace('T', " ").chars().take(16).collect()
 }
 
@@ -157,4 +160,32 @@ fn report_as_json(report: &GenerationReport) -> Value {
         "build_s": report.build_s,
         "failed_gates": report.failed_gates.iter().map(failure).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_shown_whatever_the_clock_was() {
+        let shown = [i64::MIN, 1_795_753_320_000, i64::MAX].map(built);
+        assert_eq!(shown, ["1970-01-01 00:00", "2026-11-27 04:22", "9999-12-31 23:59"]);
+    }
+
+    #[test]
+    fn those_of_a_model_stand_together_and_are_named_in_full_or_by_their_last_part() {
+        let of = |id: &str| GenerationStatus {
+            generation_id: id.to_owned(),
+            model_version: Some(pagoda_proto::feature::v1::ModelVersion { space_id: id[..1].to_owned(), revision: 0 }),
+            ..Default::default()
+        };
+        let listed = ["b-0-1", "a-0-2", "b-0-3"].map(of);
+        let grouped: Vec<_> = by_model(&listed)
+            .into_iter()
+            .map(|(model, of)| (model, of.iter().map(|one| short(&one.generation_id)).collect::<Vec<_>>()))
+            .collect();
+        assert_eq!(grouped, [("b/0".to_owned(), vec!["1", "3"]), ("a/0".to_owned(), vec!["2"])]);
+        assert_eq!(named(&listed, "2").unwrap(), named(&listed, "a-0-2").unwrap());
+        assert!(named(&listed, "-2").is_err() && named(&listed, "").is_err());
+    }
 }
