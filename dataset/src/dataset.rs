@@ -38,7 +38,11 @@ impl Dataset {
     pub fn open(dir: &Path) -> Result<Self, DatasetError> {
         if !dir.is_dir() {
             let expected = format!("a directory with {SCHEMA_FILE} and the tables users, items and interactions");
-            return Err(DatasetError::MissingFile { file: dir.display().to_string(), expected });
+            let file = dir.display().to_string();
+            return Err(match dir.exists() {
+                true => DatasetError::malformed(file, format!("expected {expected}, found a file")),
+                false => DatasetError::MissingFile { file, expected },
+            });
         }
         Ok(Self {
             dir: dir.to_owned(),

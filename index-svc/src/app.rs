@@ -17,6 +17,7 @@ use crate::{
     error::IndexError,
     generation::Generations,
     grpc::{IndexService, Parts},
+    listing::Listing,
     publisher::Publisher,
     replica::Replica,
 };
@@ -64,8 +65,9 @@ pub async fn build_on(store: Store, config: Config) -> Result<IndexService, Inde
     let config = Arc::new(config);
     let builder = Builder::new(config.clone(), current.clone(), generations.clone());
     let publisher = Publisher::new(&config, current.clone(), committer.clone(), generations.clone());
+    let listing = Listing::new(config.clone(), current.clone(), generations.clone());
     let keepers = Keepers::start(&config, &current, &builder, &publisher, &generations);
-    Ok(IndexService::new(Parts { config, current, committer, builder, publisher, keepers }))
+    Ok(IndexService::new(Parts { config, current, committer, builder, publisher, listing, keepers }))
 }
 
 /// The tasks that keep the index small; they end with it.

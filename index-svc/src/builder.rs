@@ -1,6 +1,6 @@
 //! [`Builder`]: builds generations within its own share of the processor, and stores them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::UNIX_EPOCH};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -63,7 +63,8 @@ impl Builder {
     pub async fn build(&self, mut incoming: Incoming) -> Result<(GenerationId, Manifest), IndexError> {
         let _memory = incoming.take_memory();
         let settings = self.config.build.clone();
-        let generation = in_the_background(settings.nice, move || incoming.finish(&settings)).await?;
+        let mut generation = in_the_background(settings.nice, move || incoming.finish(&settings)).await?;
+        generation.manifest.built_ms = UNIX_EPOCH.elapsed().ok().map(|since| since.as_millis() as u64);
         crate::failpoint::reached("generation_built");
         self.store(generation).await
     }

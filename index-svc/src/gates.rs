@@ -4,7 +4,8 @@ use pagoda_ann::Matrix;
 
 use crate::{
     config,
-    generation::{GateFailure, Report},
+    generation::{GateFailure, Manifest, Report},
+    snapshot::HeldSpace,
 };
 
 /// Fewer items than this may well be all alike.
@@ -42,8 +43,14 @@ pub(crate) fn failed_by_itself(report: &Report, settings: &config::Build) -> Vec
     failed
 }
 
-/// The gate on the number of items beside what is current.
-pub(crate) fn failed_by_count(items: usize, current: usize, ratio_min: f64) -> Option<GateFailure> {
+/// The gate on the number of items beside what is current: in the same space or, for the first generation of a space, in the one published last.
+pub(crate) fn failed_by_count(manifest: &Manifest, held: &[HeldSpace], ratio_min: f64) -> Option<GateFailure> {
+    let current = held.iter().find(|space| space.space() == manifest.model.space).or(held.first());
+    let count = current.map_or(0, |space| space.base_count() + space.delta().len());
+    too_few(manifest.report.item_count, count, ratio_min)
+}
+
+fn too_few(items: usize, current: usize, ratio_min: f64) -> Option<GateFailure> {
     let least = (current as f64 * ratio_min).ceil() as usize;
     (items < least).then(|| {
         let ratio = items as f64 / current.max(1) as f64;
@@ -86,9 +93,9 @@ mod tests {
 
     #[test]
     fn half_of_what_is_current_is_enough_and_less_is_not() {
-        assert_eq!(failed_by_count(50, 100, 0.5), None);
-        assert_eq!(failed_by_count(0, 0, 0.5), None);
-        let failed = failed_by_count(49, 100, 0.5).unwrap();
+        assert_eq!(too_few(50, 100, 0.5), None);
+        assert_eq!(too_few(0, 0, 0.5), None);
+        let failed = too_few(49, 100, 0.5).unwrap();
         assert_eq!((failed.gate.as_str(), failed.found.as_str()), ("item_count_ratio", "49 items, 0.4900"));
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     config::{Config, Role},
     current::Current,
     error::IndexError,
+    listing::Listing,
     publisher::Publisher,
     record::Batch,
     search::Searcher,
@@ -36,6 +37,7 @@ pub struct Parts {
     pub committer: Committer,
     pub builder: Builder,
     pub publisher: Publisher,
+    pub listing: Listing,
     pub keepers: Keepers,
 }
 
@@ -48,6 +50,7 @@ pub struct IndexService {
     committer: Committer,
     builder: Builder,
     publisher: Publisher,
+    listing: Listing,
     /// Ends with the last clone of the service.
     _keepers: Arc<Keepers>,
 }
@@ -55,9 +58,9 @@ pub struct IndexService {
 impl IndexService {
     /// Puts the service together; see [`crate::app`].
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, current, committer, builder, publisher, keepers } = parts;
+        let Parts { config, current, committer, builder, publisher, listing, keepers } = parts;
         let searcher = Searcher::new(current.clone(), &config.search);
-        Self { config, current, searcher, committer, builder, publisher, _keepers: Arc::new(keepers) }
+        Self { config, current, searcher, committer, builder, publisher, listing, _keepers: Arc::new(keepers) }
     }
 
     /// Where the newest snapshot is found.
@@ -173,9 +176,14 @@ impl Rpcs for IndexService {
 
     async fn list_generations(
         &self,
-        _: Request<proto::ListGenerationsRequest>,
+        request: Request<proto::ListGenerationsRequest>,
     ) -> Result<Response<proto::ListGenerationsResponse>, Status> {
-        Ok(Response::new(wire::list_response(&self.current.load())))
+        let retained = self.listing.retained().await;
+        let unpublished = match request.get_ref().include_unpublished {
+            true => self.listing.unpublished().await?,
+            false => Vec::new(),
+        };
+        Ok(Response::new(wire::list_response(retained, unpublished)))
     }
 
     async fn upsert(&self, request: Request<proto::UpsertRequest>) -> Result<Response<proto::UpsertResponse>, Status> {

@@ -24,6 +24,7 @@ pub mod generation;
 pub mod grpc;
 pub mod ids;
 pub mod item;
+pub mod listing;
 mod local_state;
 pub mod memory;
 pub mod publisher;

@@ -5,7 +5,7 @@
 
 mod loading;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use pagoda_commit_log::{Log, LogError, LogOptions, Lsn, Store};
@@ -19,6 +19,7 @@ use crate::{
     error::IndexError,
     failpoint,
     generation::{Cache, Generations, Loaded, LocalFiles, blocking},
+    ids::SpaceId,
     local_state::LocalState,
     memory::Memory,
     record::Commit,
@@ -43,6 +44,7 @@ pub struct Replica {
     state: Arc<State>,
     views: Vec<HeldSpace>,
     retained: Arc<[RetainedSpace]>,
+    floors: Arc<BTreeMap<SpaceId, Lsn>>,
     loading: Loading,
     checkpointer: Checkpointer,
     current: Current,
@@ -68,6 +70,7 @@ impl Replica {
             state: Arc::default(),
             views: Vec::new(),
             retained: Arc::new([]),
+            floors: Arc::default(),
             loading: Loading::new(generations),
             checkpointer: Checkpointer::new(config.checkpoint.clone(), writes, local.clone()),
             current: Current::default(),
@@ -304,6 +307,7 @@ impl Replica {
             spaces,
             tombstone_count: self.state.tombstones().len(),
             retained: self.retained.clone(),
+            floors: self.floors.clone(),
         };
         crate::figures::show(&snapshot, head, self.checkpointer.newest());
         self.current.store(snapshot);
@@ -311,6 +315,7 @@ impl Replica {
 
     fn note_retained(&mut self) {
         self.retained = self.state.spaces().iter().map(RetainedSpace::of).collect();
+        self.floors = Arc::new(self.state.floors());
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`Snapshot`]: the index at one position of its log. Immutable; a query holds one from start to end.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -11,7 +11,7 @@ use pagoda_commit_log::Lsn;
 use crate::{
     delta::Delta,
     error::IndexError,
-    generation::{Generation, Loaded, Shard},
+    generation::{Generation, Loaded, Manifest, Shard},
     ids::{GenerationId, ItemId, SpaceId},
     item::Item,
     record::Write,
@@ -30,6 +30,8 @@ pub struct Snapshot {
     /// The generations that are current or can be rolled back to, the most recently published space first; also of spaces that this
     /// process does not search.
     pub retained: Arc<[RetainedSpace]>,
+    /// The position that a generation of each space has to cover to be published; of spaces that were never held: 0.
+    pub floors: Arc<BTreeMap<SpaceId, Lsn>>,
 }
 
 /// The generations of one space that are current or can be rolled back to.
@@ -70,6 +72,13 @@ impl Snapshot {
         let held = || self.spaces.iter().map(HeldSpace::space).collect();
         let found = self.spaces.iter().find(|space| space.space() == wanted);
         found.ok_or_else(|| IndexError::SpaceNotHeld { wanted, held: held() })
+    }
+
+    /// Whether a generation that no space retains can be published no more: the fold would void it.
+    pub fn is_expired(&self, manifest: &Manifest) -> bool {
+        let floor = self.floors.get(&manifest.model.space).copied().unwrap_or_default();
+        let until = manifest.lifetime.map(|lifetime| lifetime.publishable_until_lsn);
+        manifest.covers_lsn < floor || until.is_some_and(|until| until <= self.lsn)
     }
 }
 

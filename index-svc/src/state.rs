@@ -99,6 +99,18 @@ impl State {
         self.spaces.iter().any(|space| space.retained(generation).is_some())
     }
 
+    /// The position that a generation of a space has to cover to be published; of spaces never held: 0.
+    pub fn floor_of(&self, space: SpaceId) -> Lsn {
+        let held = self.space(space).map(SpaceState::floor);
+        held.or_else(|| self.dropped.get(&space).copied()).unwrap_or_default()
+    }
+
+    /// That position of each space that is, or was, held.
+    pub fn floors(&self) -> BTreeMap<SpaceId, Lsn> {
+        let held = self.spaces.iter().map(SpaceState::space);
+        held.chain(self.dropped.keys().copied()).map(|space| (space, self.floor_of(space))).collect()
+    }
+
     /// Applies the commit of the next position.
     pub fn apply(&mut self, lsn: Lsn, commit: &Commit) -> Effect {
         self.lsn = lsn;
@@ -135,11 +147,13 @@ impl State {
         self.check(lsn, publication)?;
         let id = publication.model.space;
         let held = self.spaces.iter().position(|held| held.space() == id);
+        // A compaction, which may be of an older space, changes nothing in which space was published last.
+        let place = if publication.compacted { held.unwrap_or(0) } else { 0 };
         let mut space =
             held.map_or_else(|| SpaceState::new(id, publication.covers, &self.tombstones), |n| self.spaces.remove(n));
         space.publish(lsn, publication);
         self.dropped.remove(&id);
-        self.spaces.insert(0, space);
+        self.spaces.insert(place, space);
         for dropped in self.spaces.drain(SPACES_HELD.min(self.spaces.len())..) {
             self.dropped.insert(dropped.space(), lsn);
         }
@@ -154,7 +168,7 @@ impl State {
         if !publication.expected.is_met_by(current, publication.compacted) {
             return Err(Void::AnotherIsCurrent(current.map(|g| (g.generation.clone(), g.current_since))));
         }
-        let floor = space.map(SpaceState::floor).or_else(|| self.dropped.get(&id).copied()).unwrap_or_default();
+        let floor = self.floor_of(id);
         if publication.covers < floor {
             return Err(Void::CoversTooLittle(floor));
         }

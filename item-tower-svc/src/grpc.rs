@@ -20,9 +20,9 @@ impl ItemTowerService {
 
     async fn upsert(&self, request: proto::UpsertItemsRequest) -> Result<proto::UpsertItemsResponse, ItemTowerError> {
         let status = self.app.index.status().await?;
-        let current = status.models.first().copied();
+        let in_use = self.app.models.in_use(&status.models);
         let version =
-            current.ok_or_else(|| ItemTowerError::FullRefreshNeeded("the index has no generation yet".into()))?;
+            in_use.ok_or_else(|| ItemTowerError::FullRefreshNeeded("the index has no generation yet".into()))?;
         let model = self.app.models.of_version(version).await?;
         let items = wire::distinct_items(request.items, &model.schema().item)?;
         let embedded = self.embed(Some(version), items, &status.declared_in(version.space)).await?;

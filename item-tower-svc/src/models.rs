@@ -39,6 +39,12 @@ impl Models {
         Ok(self.tower.model(None)?)
     }
 
+    /// The model that users are answered with: user-tower-svc, too, takes the newest loaded one whose space the index holds. Of the models of the
+    /// index's generations, the one published last first; none, where it holds none.
+    pub fn in_use(&self, held: &[ModelVersion]) -> Option<ModelVersion> {
+        in_use(&self.tower.loaded(), held)
+    }
+
     /// The newest model of the registry as it is now, loaded if it is not yet. Never an older one in its place.
     pub async fn newest_registered(&self) -> Result<Arc<ModelBundle>, ItemTowerError> {
         let mut loading = self.loading.lock().await;
@@ -145,11 +151,37 @@ impl Models {
     }
 }
 
+fn in_use(loaded: &[ModelVersion], held: &[ModelVersion]) -> Option<ModelVersion> {
+    let of_space = |model: &ModelVersion| held.iter().find(|held| held.space == model.space);
+    loaded.iter().find_map(of_space).or(held.first()).copied()
+}
+
 fn read_bundle(files: BTreeMap<String, Bytes>, label: &str) -> Result<ModelBundle, String> {
     let files = files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
     let bundle = ModelBundle::from_files(&files).map_err(|e| e.to_string())?;
     match bundle.version().to_string() {
         version if version == label => Ok(bundle),
         other => Err(format!("its bundle is of model {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pagoda_model::SpaceId;
+
+    use super::*;
+
+    const OLD: ModelVersion = ModelVersion { space: SpaceId(1), revision: 0 };
+    const APPENDED: ModelVersion = ModelVersion { space: SpaceId(1), revision: 1 };
+    const NEW: ModelVersion = ModelVersion { space: SpaceId(2), revision: 0 };
+
+    #[test]
+    fn in_use_is_the_newest_loaded_model_that_the_index_can_answer() {
+        assert_eq!(in_use(&[NEW, OLD], &[OLD]), Some(OLD), "a rollout: the index is not there yet");
+        assert_eq!(in_use(&[NEW, OLD], &[OLD, NEW]), Some(NEW), "the order of publications does not matter");
+        assert_eq!(in_use(&[OLD, NEW], &[NEW, OLD]), Some(OLD), "the older one is registered again");
+        assert_eq!(in_use(&[APPENDED], &[OLD]), Some(OLD), "as the generation has it");
+        assert_eq!(in_use(&[], &[NEW, OLD]), Some(NEW), "nothing is loaded");
+        assert_eq!(in_use(&[NEW], &[]), None);
     }
 }

@@ -76,6 +76,7 @@ pub(crate) fn refresh(refresh: &Refresh) -> proto::Refresh {
         error: refresh.error.clone().unwrap_or_default(),
         started_ms: refresh.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
         elapsed_ms: refresh.elapsed().as_millis() as u64,
+        refused_generation_id: refresh.refused_generation_id.clone().unwrap_or_default(),
     }
 }
 

@@ -91,13 +91,18 @@ pub(crate) struct Announced {
 }
 
 impl Announced {
+    /// The flag that a command needs to find these services, if it would find others without.
+    pub(crate) fn flag(&self) -> Option<String> {
+        self.first.map(|_| format!("--addresses {}", self.path.display()))
+    }
+
     /// What to tell a person whose services are not those that commands find by themselves.
     pub(crate) fn aside(&self) -> Option<String> {
         let first = self.first?;
-        let path = self.path.display();
+        let flag = self.flag()?;
         Some(format!(
             "`pagoda up` of process {first} is running too, and commands go to its services.\n\
-             To reach these: --addresses {path}"
+             To reach these: {flag}"
         ))
     }
 }
@@ -151,7 +156,7 @@ mod tests {
         let [one, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let first = addresses(1, one.local_addr().unwrap()).announce_at(usual.clone()).unwrap();
         let second = addresses(2, other.local_addr().unwrap()).announce_at(usual.clone()).unwrap();
-        assert!(first.aside().is_none());
+        assert!(first.aside().is_none() && first.flag().is_none());
         let aside = second.aside().unwrap();
         assert!(
             aside.contains("process 1") && aside.contains("--addresses") && aside.contains("addresses-2.json"),

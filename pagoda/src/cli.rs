@@ -2,6 +2,7 @@
 
 mod compare;
 mod mine;
+mod operate;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, builder::ValueHint};
 
 pub(crate) use compare::{CompareArgs, CompareNegativesArgs, CompareRuns};
 pub(crate) use mine::{MineArgs, MineSource, ServiceArgs};
+pub(crate) use operate::{DeleteArgs, GenerationsArgs, PublishArgs, RollbackArgs};
 
 /// Pagoda, a two-tower recall system: from a click log to a Recall answer.
 #[derive(Debug, Parser)]
@@ -55,6 +57,14 @@ pub(crate) enum Command {
     Recall(RecallArgs),
     /// Show what the running services hold and serve
     Status(StatusArgs),
+    /// List the index's generations: current, retained, and those that were not published
+    Generations(GenerationsArgs),
+    /// Make a generation in the store the current one of its space, if need be by force
+    Publish(PublishArgs),
+    /// Go back to an older generation, or to an older model
+    Rollback(RollbackArgs),
+    /// Delete items from the index
+    Delete(DeleteArgs),
     /// Print a shell completion script
     Completions {
         /// The shell to complete for
@@ -294,7 +304,12 @@ Examples:
   pagoda recall --user 42 --k 10
   pagoda recall --user 42 --k 10 --data data               with titles
   pagoda recall --user new --feature region=north --feature history=17,3,99
-  pagoda recall --user 42 --objective click=1 --objective buy=3")]
+  pagoda recall --user 42 --objective click=1 --objective buy=3
+  pagoda recall --user u1 --filter 'price<20' --filter 'category!=sport'
+  pagoda recall --user 42 --filter 'genre=\"Sci-Fi, new\",Drama'
+
+An attribute can be filtered by once schema.toml says `filterable = true` of its
+feature and a full refresh has run.")]
 pub(crate) struct RecallArgs {
     /// The user's id; an unknown user is an ordinary user without history
     #[arg(long, value_name = "ID")]
@@ -305,11 +320,11 @@ pub(crate) struct RecallArgs {
     /// A feature of the user, NAME=VALUE, over what the services know; lists are comma-separated; may be repeated
     #[arg(long = "feature", value_name = "NAME=VALUE")]
     pub(crate) features: Vec<String>,
-    /// An item that must not be recalled; may be repeated
+    /// An item that must not be recalled; an id may contain commas, so that one flag takes one id; may be repeated
     #[arg(long = "exclude", value_name = "ITEM")]
     pub(crate) exclude: Vec<String>,
     /// Which items may be recalled: ATTRIBUTE=VALUES or ATTRIBUTE!=VALUES, comma-separated, ATTRIBUTE>=VALUE or with >, <=, <; a value in double quotes is a
-    /// text whatever it looks like; may be repeated, and all must hold
+    /// text whatever it looks like or contains (\" stands for a quote, \\ for a backslash); may be repeated, and all must hold
     #[arg(long = "filter", value_name = "CONDITION")]
     pub(crate) filters: Vec<String>,
     /// At most N candidates that share a value of an attribute, ATTRIBUTE=N

@@ -17,6 +17,9 @@ use tonic_types::StatusExt;
 use crate::addresses::Addresses;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const UNDECLARED: &str = "
+an attribute can be filtered and grouped by once schema.toml says
+`filterable = true` of its feature and `pagoda refresh --full` has run";
 
 /// A client for each of our gRPC services.
 #[derive(Clone)]
@@ -42,6 +45,11 @@ impl Clients {
     }
 }
 
+/// Connects to index-svc alone, which is all that an operator's commands on it need.
+pub(crate) async fn index_client(addresses: &Addresses) -> Result<IndexServiceClient<Channel>> {
+    Ok(IndexServiceClient::new(channel("index-svc", addresses.index).await?))
+}
+
 /// Connects to one service.
 pub(crate) async fn channel(name: &str, address: SocketAddr) -> Result<Channel> {
     Endpoint::from_shared(format!("http://{address}"))?
@@ -65,8 +73,19 @@ pub(crate) fn refusal(status: &Status) -> anyhow::Error {
     if faults.is_empty() {
         return anyhow!("{:?}: {}", status.code(), status.message());
     }
+    let hint = if faults.iter().any(|v| is_attribute(&v.field)) { UNDECLARED } else { "" };
     let lines: Vec<String> = faults.into_iter().map(|v| format!("\n  {}: {}", v.field, v.description)).collect();
-    anyhow!("{:?}:{}", status.code(), lines.concat())
+    anyhow!("{:?}:{}{hint}", status.code(), lines.concat())
+}
+
+/// Whether a field names an attribute that items are filtered or grouped by.
+fn is_attribute(path: &str) -> bool {
+    (path.starts_with("filter.") || path.starts_with("group_by.")) && path.ends_with(".attribute")
+}
+
+/// When a service that is away asks to be called again.
+pub(crate) fn retry_delay(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
 }
 
 #[cfg(test)]
@@ -87,5 +106,16 @@ mod tests {
         );
         let message = refusal(&Status::with_error_details(Code::FailedPrecondition, "not held", details)).to_string();
         assert!(message.contains("it has: none") && message.contains("pagoda refresh --full"), "{message}");
+    }
+
+    #[test]
+    fn of_an_attribute_that_is_not_declared_it_is_said_how_it_would_be() {
+        let refused = |field: &str| {
+            let details = ErrorDetails::with_bad_request_violation(field, "no");
+            refusal(&Status::with_error_details(Code::InvalidArgument, "no", details)).to_string()
+        };
+        assert!(refused("filter.all[3].attribute").ends_with(UNDECLARED));
+        assert!(refused("group_by.attribute").ends_with(UNDECLARED));
+        assert!(!refused("filter.all[3].any_of.values[0]").contains("filterable"));
     }
 }

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", output::folded(&output::told(&error)));
+            eprintln!("{}", output::folded(&format!("error: {}", output::told(&error))));
             ExitCode::FAILURE
         }
     }
@@ -71,6 +71,10 @@ async fn run(command: Command) -> Result<()> {
         Command::Refresh(args) => commands::refresh::run(&args).await,
         Command::Recall(args) => commands::recall::run(&args).await,
         Command::Status(args) => commands::status::run(&args).await,
+        Command::Generations(args) => commands::generations::run(&args).await,
+        Command::Publish(args) => commands::publish::run(&args).await,
+        Command::Rollback(args) => commands::rollback::run(&args).await,
+        Command::Delete(args) => commands::delete::run(&args).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pagoda", &mut std::io::stdout());
             Ok(())

@@ -53,17 +53,22 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     told
 }
 
-/// A message with the lines of its lists, which are indented, folded to [`WIDTH`]. All others are whole, since they may have commands to copy.
+/// A message with its lines folded to [`WIDTH`].
 pub(crate) fn folded(message: &str) -> String {
-    let line = |line: &str| if line.starts_with(' ') { fold(line) } else { line.to_owned() };
-    message.lines().map(line).collect::<Vec<_>>().join("\n")
+    message.lines().map(fold).collect::<Vec<_>>().join("\n")
 }
 
-/// A line broken between words where it is wider than [`WIDTH`]; what goes on is set deeper than it began.
+/// A line broken between words where it is wider than [`WIDTH`]; what goes on is set deeper than it began. What stands in backticks may be a command to copy,
+/// and is whole.
 fn fold(line: &str) -> String {
     let indent = line.len() - line.trim_start().len();
     let (mut folded, mut used) = (line[..indent].to_owned(), indent);
-    for (place, word) in line[indent..].split(' ').enumerate() {
+    let mut quoted = false;
+    let at_space = |sign: char| {
+        quoted ^= sign == '`';
+        sign == ' ' && !quoted
+    };
+    for (place, word) in line[indent..].split(at_space).enumerate() {
         let width = word.width();
         if place > 0 && used + 1 + width > usize::from(WIDTH) {
             folded.push('\n');
@@ -81,7 +86,7 @@ fn fold(line: &str) -> String {
 
 /// What a person should know beside a result, folded to [`WIDTH`].
 pub(crate) fn noted(text: &str) -> String {
-    format!("note: {text}").lines().map(fold).collect::<Vec<_>>().join("\n")
+    folded(&format!("note: {text}"))
 }
 
 /// Prints a line; a reader that has gone (`| head`) is no failure.
@@ -143,13 +148,21 @@ mod tests {
 
     #[test]
     fn lists_are_folded_between_words_and_set_deeper() {
-        let listed = folded(&format!("error: {}\n  training.epoch:{}", "said whole ".repeat(9), " a name,".repeat(20)));
+        let listed = folded(&format!("error: {}\n  training.epoch:{}", "wrong ".repeat(9), " a name,".repeat(20)));
         let lines: Vec<&str> = listed.lines().collect();
-        assert!(lines[0].width() > 80 && lines[1].starts_with("  training.epoch: a name,"), "{listed}");
+        assert!(lines[0].starts_with("error: ") && lines[1].starts_with("  training.epoch: a name,"), "{listed}");
         assert!(lines.len() == 4 && lines[2..].iter().all(|line| line.starts_with("    ")), "{listed}");
-        assert!(lines[1..].iter().all(|line| line.width() <= 80), "{listed}");
+        assert!(lines.iter().all(|line| line.width() <= 80), "{listed}");
         assert!(lines[1..3].iter().all(|line| line.width() > 70), "no sooner than needed: {listed}");
         assert_eq!(fold(&"x".repeat(90)), "x".repeat(90));
+    }
+
+    #[test]
+    fn what_stands_in_backticks_is_not_broken() {
+        let command = format!("`pagoda {}`", "--flag value ".repeat(7));
+        let said = fold(&format!("no services are running here; start them with {command}, then try again"));
+        assert_eq!(said.lines().map(str::trim).collect::<Vec<_>>()[1], format!("{command},"), "{said}");
+        assert_eq!(said.lines().count(), 3);
     }
 
     #[test]

@@ -65,6 +65,13 @@ impl Registry {
         Ok(Entry { version: lsn.0, ..entry })
     }
 
+    /// Records an artefact that is in the store once more, so that it is the newest of its kind: the way back to it. Nothing changes where it is the
+    /// newest already. Its files are read and checked before.
+    pub async fn publish_again(&self, entry: &Entry) -> Result<Entry, RegistryError> {
+        let files = self.fetch(entry).await?;
+        self.publish(entry.kind, &entry.label, entry.metadata.clone(), files).await
+    }
+
     /// The newest artefact of a kind.
     pub async fn latest(&self, kind: Kind) -> Result<Option<Entry>, RegistryError> {
         self.read(kind, |entries| entries.last().cloned()).await
@@ -155,6 +162,17 @@ mod tests {
         assert_eq!(publish(&registry, "one").await, publish(&registry, "one").await);
         publish(&registry, "two").await;
         assert_eq!(publish(&registry, "one").await.version, 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_published_again_is_the_newest_unless_it_is_damaged() {
+        let (store, registry) = registry().await;
+        let (one, two) = (publish(&registry, "one").await, publish(&registry, "two").await);
+        assert_eq!(registry.publish_again(&one).await.unwrap(), Entry { version: 3, ..one.clone() });
+        assert_eq!(registry.publish_again(&one).await.unwrap().version, 3, "it is the newest already");
+        store.put(&two.files["a"].path(), Bytes::from_static(b"2wo")).await.unwrap();
+        assert!(registry.publish_again(&two).await.is_err());
+        assert_eq!(registry.latest(Kind::Model).await.unwrap().unwrap().label, "one");
     }
 
     #[tokio::test]

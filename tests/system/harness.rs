@@ -64,13 +64,13 @@ impl Place {
         serde_json::from_str(&self.ok(args)).unwrap()
     }
 
-    /// Runs `pagoda`, which must refuse with a message, and returns the message.
+    /// Runs `pagoda`, which must refuse with a message, and returns the message in one line.
     pub(crate) fn refused(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "pagoda {args:?} should have been refused");
         assert!(!message.contains("panicked"), "pagoda {args:?} panicked: {message}");
-        message
+        message.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// Small generated data in `data` and a model trained on it in `store`.
@@ -133,6 +133,9 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) fn start(place: &Place) -> Self {
+        // One at a time: of two that look for free ports at once, one may find them taken.
+        let turn = fs::File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("up.lock")).unwrap();
+        turn.lock().unwrap();
         let log = place.path("up.log");
         let addresses = place.path("addresses.json");
         let mut command = place.command("pagoda");

@@ -274,7 +274,7 @@ async fn with_the_store_away_search_goes_on_and_a_restart_serves_from_the_local_
     fs::rename(&away, &store).unwrap();
     until("the store again", async || upsert(&mut index, 101).await.is_ok()).await;
     assert!(holds(&mut index, 101).await);
-    let listed = index.list_generations(ListGenerationsRequest {}).await.unwrap().into_inner().generations;
+    let listed = index.list_generations(ListGenerationsRequest::default()).await.unwrap().into_inner().generations;
     assert_eq!(listed.len(), 1);
 }
 

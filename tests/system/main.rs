@@ -16,6 +16,7 @@ mod demo;
 mod durability;
 mod index_faults;
 mod mine;
+mod operate;
 mod python_client;
 mod recall;
 mod rollout;

@@ -37,7 +37,7 @@ async fn a_new_model_is_served_once_the_index_holds_its_space_and_no_call_fails(
 }
 
 /// Calls Recall without a pause; returns which model and generation answered each call. No call may fail.
-async fn call(address: std::net::SocketAddr, done: Arc<AtomicBool>) -> Vec<(ModelVersion, String)> {
+pub(crate) async fn call(address: std::net::SocketAddr, done: Arc<AtomicBool>) -> Vec<(ModelVersion, String)> {
     let mut recall = RecallServiceClient::new(channel(address).await);
     let mut answered = Vec::new();
     while !done.load(Ordering::Relaxed) {

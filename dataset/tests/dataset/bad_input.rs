@@ -158,6 +158,8 @@ fn missing_files_are_named() {
     assert_names(&open(dir.path()).unwrap_err().to_string(), &["schema.toml: no such file"]);
     fs::write(dir.path().join("schema.toml"), SCHEMA).unwrap();
     assert_names(&open(dir.path()).unwrap_err().to_string(), &["items.parquet, items.csv or items.jsonl"]);
+    let file = open(&dir.path().join("schema.toml")).unwrap_err().to_string();
+    assert_names(&file, &["schema.toml: expected a directory with schema.toml", "found a file"]);
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Declarations {
     /// Says that an attribute is not declared, and which are.
     pub fn not_declared(&self, name: &str) -> String {
         let names: Vec<_> = self.iter().map(|(name, _)| name.as_ref()).collect();
-        format!("`{name}` is not declared, declared are [{}]", names.join(", "))
+        format!("`{name}` is not declared by the current generation, which declares [{}]", names.join(", "))
     }
 }
 

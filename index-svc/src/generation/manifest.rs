@@ -41,6 +41,9 @@ pub struct Manifest {
     /// The attributes that items may have.
     #[serde(default, skip_serializing_if = "Declarations::is_empty")]
     pub attributes: Declarations,
+    /// When it was built, by this machine's clock, in milliseconds since the Unix epoch: for people alone. Older versions did not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built_ms: Option<u64>,
     /// The gates that refuse it; it is published only if an operator forces it.
     #[serde(default)]
     pub failed_gates: Vec<GateFailure>,
@@ -116,6 +119,7 @@ impl Manifest {
             report,
             tunings: Vec::new(),
             attributes: header.attributes.clone(),
+            built_ms: None,
             failed_gates: Vec::new(),
             files: BTreeMap::new(),
         }

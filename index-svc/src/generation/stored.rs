@@ -156,14 +156,8 @@ impl Generations {
 
     /// Every generation on the store that says how long it may be published, finished or not: that, and its objects.
     pub(crate) async fn stored(&self) -> Result<BTreeMap<GenerationId, (Lifetime, Vec<String>)>, IndexError> {
-        let mut objects: BTreeMap<GenerationId, Vec<String>> = BTreeMap::new();
-        for listed in self.store.list(&self.prefix).await? {
-            let rest = listed.path.strip_prefix(self.prefix.as_ref()).and_then(|rest| rest.strip_prefix('/'));
-            let id = rest.and_then(|rest| rest.split('/').next()).and_then(|id| id.parse().ok());
-            id.into_iter().for_each(|id| objects.entry(id).or_default().push(listed.path.clone()));
-        }
         let mut stored = BTreeMap::new();
-        for (id, paths) in objects {
+        for (id, paths) in self.objects().await? {
             if let Ok(json) = self.get(&id, LIFETIME).await
                 && let Ok(lifetime) = serde_json::from_slice(&json)
             {
@@ -171,6 +165,23 @@ impl Generations {
             }
         }
         Ok(stored)
+    }
+
+    /// Every generation on the store that was finished.
+    pub(crate) async fn finished(&self) -> Result<Vec<GenerationId>, IndexError> {
+        let objects = self.objects().await?.into_iter();
+        let finished = objects.filter(|(id, paths)| paths.contains(&self.path(id, MANIFEST)));
+        Ok(finished.map(|(id, _)| id).collect())
+    }
+
+    async fn objects(&self) -> Result<BTreeMap<GenerationId, Vec<String>>, IndexError> {
+        let mut objects: BTreeMap<GenerationId, Vec<String>> = BTreeMap::new();
+        for listed in self.store.list(&self.prefix).await? {
+            let rest = listed.path.strip_prefix(self.prefix.as_ref()).and_then(|rest| rest.strip_prefix('/'));
+            let id = rest.and_then(|rest| rest.split('/').next()).and_then(|id| id.parse().ok());
+            id.into_iter().for_each(|id| objects.entry(id).or_default().push(listed.path.clone()));
+        }
+        Ok(objects)
     }
 
     /// Deletes the objects of a generation: the manifest first, so that what is left of it is none.

@@ -117,8 +117,12 @@ impl SpaceState {
         self.history.extend(ids.iter().map(|id| (id.clone(), LastWrite { lsn, item: None })));
     }
 
-    /// A compacted generation takes the place of the one that it was made from: to go back there would change nothing.
+    /// A compacted generation takes the place of the one that it was made from: to go back there would change nothing. Nor does anything change where the
+    /// generation is the current one: what was published before it stays so.
     pub(super) fn publish(&mut self, lsn: Lsn, publication: &Publication) {
+        if self.generations.first().is_some_and(|current| current.generation == publication.generation) {
+            return;
+        }
         let compacted_from = self.ancestors_of(publication);
         let known_from = self.known_from(publication);
         let replaced = |retained: &Published| {

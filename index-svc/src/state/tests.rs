@@ -107,6 +107,22 @@ fn a_compaction_never_overrides_a_refresh_and_a_refresh_may_override_a_compactio
 }
 
 #[test]
+fn a_compaction_of_an_older_space_does_not_make_it_the_one_published_last() {
+    let compaction =
+        Publication { expected: Expected::Generation(generation(1)), compacted: true, ..publication(1, 2, 2) };
+    let mut commits =
+        vec![Commit::Publish(publication(1, 1, 0)), Commit::Publish(publication(2, 3, 0)), Commit::Publish(compaction)];
+    let order = |commits: &[Commit]| fold(commits).0.spaces().iter().map(SpaceState::space).collect::<Vec<_>>();
+    assert_eq!(order(&commits), [space(2), space(1)]);
+    commits.push(Commit::Publish(publication(3, 4, 0)));
+    assert_eq!(order(&commits), [space(3), space(2)], "the older one is no longer held");
+    commits.push(Commit::Publish(publication(2, 3, 0)));
+    assert_eq!(order(&commits), [space(2), space(3)], "published again");
+    let (state, _) = fold(&commits);
+    assert_eq!(state.floors(), BTreeMap::from([(space(1), Lsn(4)), (space(2), Lsn(0)), (space(3), Lsn(0))]));
+}
+
+#[test]
 fn going_back_again_and_again_leads_further_back_and_forward_by_name() {
     let roll_back =
         |n| Commit::Rollback(Rollback { space: space(1), generation: generation(n), expected: Expected::Any });

@@ -7,8 +7,8 @@ use super::{attributes, model_to_wire};
 use crate::{
     generation::{GateFailure, Manifest, Report},
     ids::GenerationId,
-    snapshot::{HeldSpace, RetainedSpace, Snapshot},
-    state::Published,
+    listing::{Retained, Unpublished},
+    snapshot::{HeldSpace, Snapshot},
 };
 
 pub(crate) fn build_response(id: &GenerationId, manifest: &Manifest) -> proto::BuildGenerationResponse {
@@ -24,16 +24,15 @@ pub(crate) fn status_response(index_name: &str, snapshot: &Snapshot) -> proto::G
     }
 }
 
-pub(crate) fn list_response(snapshot: &Snapshot) -> proto::ListGenerationsResponse {
-    let of_space = |space: &RetainedSpace| {
-        let generations = space.generations.iter().enumerate();
-        generations.map(|(n, published)| generation_to_wire(published, n == 0, snapshot)).collect::<Vec<_>>()
-    };
-    proto::ListGenerationsResponse { generations: snapshot.retained.iter().flat_map(of_space).collect() }
+pub(crate) fn list_response(retained: Vec<Retained>, unpublished: Vec<Unpublished>) -> proto::ListGenerationsResponse {
+    let retained = retained.into_iter().map(retained_to_wire);
+    let generations = retained.chain(unpublished.into_iter().map(unpublished_to_wire)).collect();
+    proto::ListGenerationsResponse { generations }
 }
 
-fn generation_to_wire(published: &Published, is_current: bool, snapshot: &Snapshot) -> proto::GenerationStatus {
-    let served = snapshot.spaces.iter().any(|held| held.loaded().id == published.generation);
+fn retained_to_wire(retained: Retained) -> proto::GenerationStatus {
+    let Retained { published, is_current, is_served, manifest } = retained;
+    let state = if is_current { proto::GenerationState::Current } else { proto::GenerationState::Retained };
     proto::GenerationStatus {
         generation_id: published.generation.to_string(),
         model_version: Some(model_to_wire(published.model)),
@@ -41,9 +40,30 @@ fn generation_to_wire(published: &Published, is_current: bool, snapshot: &Snapsh
         published_lsn: published.published.0,
         current_since_lsn: published.current_since.0,
         is_current,
-        is_served: served,
-        forced_by: published.forced_by.clone().unwrap_or_default(),
+        is_served,
+        forced_by: published.forced_by.unwrap_or_default(),
         compacted_from: published.compacted_from.last().map(ToString::to_string).unwrap_or_default(),
+        state: state.into(),
+        report: manifest.as_ref().map(report_to_wire),
+        built_ms: manifest.and_then(|manifest| manifest.built_ms).map(|ms| ms as i64),
+    }
+}
+
+fn unpublished_to_wire(unpublished: Unpublished) -> proto::GenerationStatus {
+    let Unpublished { id, manifest, is_expired } = unpublished;
+    let state = match is_expired {
+        true => proto::GenerationState::Expired,
+        false if manifest.failed_gates.is_empty() => proto::GenerationState::Built,
+        false => proto::GenerationState::Refused,
+    };
+    proto::GenerationStatus {
+        generation_id: id.to_string(),
+        model_version: Some(model_to_wire(manifest.model)),
+        covers_lsn: manifest.covers_lsn.0,
+        state: state.into(),
+        report: Some(report_to_wire(&manifest)),
+        built_ms: manifest.built_ms.map(|ms| ms as i64),
+        ..Default::default()
     }
 }
 

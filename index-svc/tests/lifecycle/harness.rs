@@ -144,7 +144,7 @@ impl Index {
     }
 
     pub(crate) async fn generations(&self) -> Vec<proto::GenerationStatus> {
-        let request = Request::new(proto::ListGenerationsRequest {});
+        let request = Request::new(proto::ListGenerationsRequest::default());
         self.service.list_generations(request).await.unwrap().into_inner().generations
     }
 

@@ -8,6 +8,7 @@ mod compaction;
 mod gates;
 mod harness;
 mod kept;
+mod listing;
 mod mapping;
 mod memory;
 mod publishing;

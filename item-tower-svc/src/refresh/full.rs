@@ -40,7 +40,11 @@ impl Refresher {
     ) -> Result<(), ItemTowerError> {
         progress.publishing();
         let expected = plan.index.generation_of(plan.model.version().space);
-        let lsn = self.index.publish(&generation_id, expected).await.map_err(|error| error.about(&generation_id))?;
+        let published = self.index.publish(&generation_id, expected).await;
+        if published.as_ref().is_err_and(ItemTowerError::is_of_gates) {
+            progress.not_published(&generation_id);
+        }
+        let lsn = published.map_err(|error| error.about(&generation_id))?;
         progress.published(generation_id, lsn);
         Ok(())
     }

@@ -69,6 +69,8 @@ pub struct Refresh {
     pub refused: BadRows,
     /// The generation, once published.
     pub generation_id: Option<String>,
+    /// The generation that is stored and that the index's gates refused.
+    pub refused_generation_id: Option<String>,
     /// The position of the last write or of the publication; 0 before.
     pub lsn: Lsn,
     /// Why it failed or was cancelled.
@@ -107,6 +109,7 @@ impl Refresh {
             items_deleted: 0,
             refused: BadRows::default(),
             generation_id: None,
+            refused_generation_id: None,
             lsn: Lsn::default(),
             error: None,
             started: SystemTime::now(),
@@ -163,6 +166,10 @@ impl Progress {
 
     pub(super) fn published(&self, generation_id: String, lsn: Lsn) {
         self.0.send_modify(|refresh| (refresh.generation_id, refresh.lsn) = (Some(generation_id), lsn));
+    }
+
+    pub(super) fn not_published(&self, generation_id: &str) {
+        self.0.send_modify(|refresh| refresh.refused_generation_id = Some(generation_id.to_owned()));
     }
 
     pub(super) fn now(&self) -> Refresh {

@@ -50,12 +50,18 @@ pub(crate) async fn bundle(registry: &Registry, version: Option<&str>) -> Result
     Ok(ModelBundle::from_files(&files)?)
 }
 
-async fn entry(registry: &Registry, version: Option<&str>) -> Result<Entry> {
+/// The registered model of a version, or the newest.
+pub(crate) async fn entry(registry: &Registry, version: Option<&str>) -> Result<Entry> {
     let entries = registry.list(Kind::Model).await?;
     let Some(version) = version else {
         return entries.into_iter().next().context("no model is registered in the store; `pagoda train` makes one");
     };
-    let labels: Vec<String> = entries.iter().map(|entry| entry.label.clone()).collect();
+    let mut labels: Vec<String> = Vec::new();
+    for entry in &entries {
+        if !labels.contains(&entry.label) {
+            labels.push(entry.label.clone());
+        }
+    }
     match entries.into_iter().find(|entry| entry.label == version) {
         Some(entry) => Ok(entry),
         None => bail!(

@@ -19,7 +19,7 @@ use pagoda_registry::{Entry, Kind, Registry};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::status::version;
+use super::{publish::how_to_force, status::version};
 use crate::{
     addresses::Addresses,
     cli::RefreshArgs,
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
 }
 
 /// Refuses a directory that is gone: opening would make it anew, and the services would take it for another store.
-fn require_store(store: &str) -> Result<()> {
+pub(crate) fn require_store(store: &str) -> Result<()> {
     let folder = Path::new(store.strip_prefix("file://").unwrap_or(store));
     if !folder.is_dir() && (store.starts_with("file://") || !store.contains("://")) {
         bail!("the services' store `{store}` is not there: is its volume mounted?");
@@ -127,7 +127,12 @@ async fn follow(clients: &mut Clients, mode: RefreshMode, catalog_version: u64) 
     let refresh = last.ok_or_else(|| anyhow!("item-tower-svc ended the refresh without a word"))?;
     match refresh.state() {
         RefreshState::Succeeded => Ok(refresh),
-        state => bail!("the refresh ended as {state:?}: {}", refresh.error),
+        RefreshState::Failed if !refresh.refused_generation_id.is_empty() => {
+            let how = how_to_force(&refresh.refused_generation_id);
+            bail!("the refresh failed:\n  {}\n{how}", refresh.error)
+        }
+        RefreshState::Failed => bail!("the refresh failed:\n  {}", refresh.error),
+        state => bail!("the refresh ended as {state:?}:\n  {}", refresh.error),
     }
 }
 
@@ -192,6 +197,7 @@ pub(crate) fn as_json(refresh: &Refresh) -> Value {
         "items_refused": refresh.items_refused,
         "bad_rows": refresh.bad_rows,
         "generation_id": refresh.generation_id,
+        "refused_generation_id": refresh.refused_generation_id,
         "lsn": refresh.lsn,
         "seconds": refresh.elapsed_ms as f64 / 1000.0,
         "error": refresh.error,

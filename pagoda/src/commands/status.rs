@@ -114,7 +114,8 @@ fn space_as_json(space: &SpaceStatus) -> Value {
     })
 }
 
-fn kind_name(report: &pagoda_proto::index::v1::GenerationReport) -> &'static str {
+/// The kind of an index as Faiss's words have it.
+pub(crate) fn kind_name(report: &pagoda_proto::index::v1::GenerationReport) -> &'static str {
     report.kind().as_str_name().trim_start_matches("INDEX_KIND_")
 }
 

@@ -164,7 +164,8 @@ async fn end(keep: bool, place: &Place, processes: Processes) -> Result<()> {
             place.store()?,
             place.logs().display()
         ));
-        say(format_args!("try       pagoda recall --user u1 --k 10 --data {}", place.data().display()));
+        let flag = announced.flag().map(|flag| format!(" \\\n            {flag}")).unwrap_or_default();
+        say(format_args!("try       pagoda recall --user u1 --k 10 --data {}{flag}", place.data().display()));
         return up::until_told(processes).await;
     }
     processes.stop().await?;

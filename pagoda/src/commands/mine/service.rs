@@ -15,9 +15,12 @@ use tonic::{
     Code, Request, Status,
     transport::{Channel, Endpoint},
 };
-use tonic_types::StatusExt;
 
-use crate::{cli::ServiceArgs, clients::refusal, wire::to_wire};
+use crate::{
+    cli::ServiceArgs,
+    clients::{refusal, retry_delay},
+    wire::to_wire,
+};
 
 const CALLS_IN_FLIGHT: usize = 4;
 const ATTEMPTS: u32 = 5;
@@ -251,10 +254,6 @@ fn check(items: &[RankedItem], top: usize) -> Result<(), String> {
         Some(item) => Err(format!("expected each item once, found `{}` twice", item.item_id)),
         None => Ok(()),
     }
-}
-
-fn retry_delay(status: &Status) -> Option<Duration> {
-    status.get_details_retry_info()?.retry_delay
 }
 
 #[cfg(test)]

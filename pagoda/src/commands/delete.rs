@@ -1,0 +1,82 @@
+//! `pagoda delete`: items that must not be recalled any more, at once and for good.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use pagoda_proto::index::v1::{DeleteRequest, index_service_client::IndexServiceClient};
+use serde_json::json;
+use tokio::time::sleep;
+use tonic::{Code, transport::Channel};
+
+use crate::{
+    addresses::Addresses,
+    cli::DeleteArgs,
+    clients::{index_client, refusal, retry_delay},
+    output::{count, say, say_json},
+};
+
+/// The most ids of one request.
+const BATCH_IDS: usize = 4096;
+const ATTEMPTS: u32 = 5;
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+pub(crate) async fn run(args: &DeleteArgs) -> Result<()> {
+    let ids = match &args.file {
+        Some(path) => read(path)?,
+        None => args.item_ids.clone(),
+    };
+    let addresses = Addresses::find(args.services.addresses.as_deref())?;
+    let mut index = index_client(&addresses).await?;
+    let (mut deleted, mut lsn) = (0, 0);
+    for batch in ids.chunks(BATCH_IDS) {
+        lsn = delete(&mut index, batch).await.with_context(|| {
+            format!("{} of {} items were deleted, then", count(deleted as u64), count(ids.len() as u64))
+        })?;
+        deleted += batch.len();
+    }
+    if args.json {
+        return say_json(&json!({ "items_deleted": deleted, "lsn": lsn }));
+    }
+    say(format_args!("{} items deleted, at lsn {lsn}", count(deleted as u64)));
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).with_context(|| format!("--file {}", path.display()))?;
+    let ids: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    ensure!(!ids.is_empty(), "--file {}: expected an id on each line, found none", path.display());
+    Ok(ids)
+}
+
+/// Deletes a batch and returns its position; tries again under the same name while the index is away, so that it happens once.
+async fn delete(index: &mut IndexServiceClient<Channel>, ids: &[String]) -> Result<u64> {
+    let request_id = format!("pagoda-delete-{:032x}", rand::random::<u128>());
+    let request = DeleteRequest { item_ids: ids.to_vec(), request_id };
+    let (mut attempt, mut wait) = (1, FIRST_WAIT);
+    loop {
+        match index.delete(request.clone()).await {
+            Ok(reply) => return Ok(reply.into_inner().lsn),
+            Err(status) if status.code() == Code::Unavailable && attempt < ATTEMPTS => {
+                sleep(retry_delay(&status).unwrap_or(wait)).await;
+                (attempt, wait) = (attempt + 1, wait * 2);
+            }
+            Err(status) => return Err(refusal(&status)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_one_id_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ids.txt");
+        fs::write(&path, "i1\r\n\na,b \nlast").unwrap();
+        assert_eq!(read(&path).unwrap(), ["i1", "a,b ", "last"]);
+        fs::write(&path, "\n").unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("ids.txt: expected an id on each line"));
+        assert!(read(&dir.path().join("none")).unwrap_err().to_string().contains("none"));
+    }
+}
