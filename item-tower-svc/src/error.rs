@@ -6,7 +6,7 @@ use pagoda_commit_log::{LogError, StoreError};
 use pagoda_inference::InferenceError;
 use pagoda_model::ModelVersion;
 use pagoda_registry::RegistryError;
-use pagoda_server::status::{Violation, invalid_argument, retryable, with_reason};
+use pagoda_server::status::{Violation, invalid_argument, reason_of, retryable, with_reason};
 use tonic::{Code, Status};
 
 use crate::refresh::RefreshId;
@@ -78,6 +78,16 @@ pub enum ItemTowerError {
 }
 
 impl ItemTowerError {
+    /// Whether index-svc has said no, so that what it was asked for has certainly not been done.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Index(status) if matches!(status.code(), Code::FailedPrecondition | Code::Aborted))
+    }
+
+    /// Whether gates of index-svc have refused a generation.
+    pub(crate) fn is_of_gates(&self) -> bool {
+        matches!(self, Self::Index(status) if reason_of(status).is_some_and(|(reason, _)| reason == "GATE_REFUSED"))
+    }
+
     /// A refusal of the index with the generation that it is about, which an operator may want to publish all the same.
     pub(crate) fn about(self, generation_id: &str) -> Self {
         match self {

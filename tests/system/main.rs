@@ -17,6 +17,7 @@ mod index_faults;
 mod mine;
 mod python_client;
 mod recall;
+mod refresh;
 mod rollout;
 mod soak;
 mod swaps;
