@@ -12,6 +12,7 @@ mod bad_input;
 mod by_hand;
 mod compare;
 mod demo;
+mod disk_errors;
 mod durability;
 mod index_faults;
 mod mine;
