@@ -168,7 +168,7 @@ async fn a_refused_refresh_changes_nothing_for_anybody_and_nobody_builds_on_its_
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_rollback_an_incremental_refresh_wants_a_full_one_first() {
     let place = Place::with_model();
-    let up = Up::start(&place);
+    let _up = Up::start(&place);
     let index = index_address(&place);
     data_with_fewer_items(&place, "fewer", 400);
     for data in ["data", "fewer"] {

@@ -101,8 +101,8 @@ impl Refresher {
         for (version, generation) in plan.history.refused(plan.lineage()) {
             if self.catalogs.entry(version).await?.files == plan.catalog.files {
                 let why = format!(
-                    "the index's gates refused its generation {generation}, and an incremental refresh passes no gates: a full one does, and so \
-                     may another catalog"
+                    "the index's gates refused its generation {generation}, and an incremental refresh passes no gates; do a full \
+                     one, or bring another catalog"
                 );
                 return Err(catalog::refused(&plan.catalog, why));
             }
