@@ -21,7 +21,7 @@ use tonic::{Code, Status, transport::Channel};
 use crate::harness::{DEADLINE, Place, Service, channel, program_path};
 
 const SPACE: &str = "00000000000000aa";
-const DIM: usize = 256;
+pub(crate) const DIM: usize = 256;
 const SIGKILL: i32 = 9;
 
 pub(crate) type Index = IndexServiceClient<Channel>;
