@@ -63,6 +63,14 @@ impl Directory {
         }
     }
 
+    /// Flushes the entries of one of its folders, such as `log`: an object can be seen there before it is flushed, and its put may have failed
+    /// to do it.
+    pub(crate) async fn flush(&self, folder: &str) -> io::Result<()> {
+        let folder = self.folder.join(folder);
+        let flushed = tokio::task::spawn_blocking(move || fs::File::open(folder)?.sync_all()).await;
+        flushed.unwrap_or_else(|e| Err(io::Error::other(e)))
+    }
+
     /// Says of the folder that it is not to be used.
     pub(crate) fn lost(&self, why: String) -> StoreError {
         StoreError::FolderLost { folder: self.folder.clone(), why }

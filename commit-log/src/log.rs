@@ -154,6 +154,12 @@ impl Log {
         if head > Lsn(0) { self.read(head).await.map(drop) } else { Ok(()) }
     }
 
+    /// Makes the commits that were read durable, which a disk may have failed to do for one whose writer was told so. Whoever tells of a commit,
+    /// without one of its own after it, that it is there for good has to do this first.
+    pub async fn settle(&self) -> Result<(), LogError> {
+        Ok(self.store.settle(&self.prefix).await?)
+    }
+
     /// Tries to make a slot this writer's. A put that failed may have landed all the same, so the slot is read back.
     async fn take(&self, lsn: Lsn, put_id: PutId, object: &Bytes) -> Result<Slot, LogError> {
         let Err(put_error) = self.store.put_create(&self.path(lsn), object.clone()).await else {

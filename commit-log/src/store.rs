@@ -184,9 +184,27 @@ impl Store {
             return self.call(path, true, put).await.map(drop);
         };
         self.answered(directory, directory.require_with_id()).await?;
-        self.call(path, false, put).await?;
+        match self.call(path, false, put).await {
+            // Whoever finds its own there takes it for written, so it has to be as durable as a put of its own.
+            Err(exists @ StoreError::AlreadyExists { .. }) => {
+                self.settle(path.rsplit_once('/').map_or("", |(folder, _)| folder)).await?;
+                return Err(exists);
+            }
+            put => drop(put?),
+        }
         // The folder may have gone in between: then the put has made another, and was in vain.
         self.require_folder().await
+    }
+
+    /// Makes durable that the objects which can be seen in a folder are there: in a directory one can be seen whose put failed to flush it. Elsewhere
+    /// there is nothing to do.
+    pub(crate) async fn settle(&self, folder: &str) -> Result<(), StoreError> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let flush = async {
+            let failed = |e| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(e) };
+            directory.flush(folder).await.map_err(failed)
+        };
+        self.limited(0, flush).await.map_err(|error| StoreError::classify(folder, error))
     }
 
     /// Refuses a directory that is no longer the one that was opened.

@@ -103,6 +103,11 @@ impl<'a> RowCounter<'a> {
         }
     }
 
+    /// How many rows were counted.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
     fn bad_row(&mut self, row: u64, description: &str) -> Result<(), DatasetError> {
         self.bad.count += 1;
         if self.bad.first.len() < BAD_ROWS_SHOWN {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use pagoda_model::{
     Entity, FeatureValue, ItemId, RawFeatures,
-    features::validate,
+    features::{too_many_to_filter_by, validate},
     schema::{EntitySchema, Feature, FeatureKind},
 };
 
@@ -51,6 +51,7 @@ pub(crate) fn read_source(
         let number = row.number;
         let outcome = read_row(row, &columns, &features).and_then(|(entity, title)| {
             validate(schema, &entity).map_err(|e| e.to_string())?;
+            check_filterable(&features, &entity)?;
             if !ids.insert(entity.id.clone()) {
                 return Err(format!(
                     "column `{}`: the id {} is used twice",
@@ -118,6 +119,16 @@ fn read_row(row: Row<'_>, columns: &[Column], features: &[&Feature]) -> Result<(
         }
     }
     Ok((Entity { id, features: values }, title))
+}
+
+/// A list that cannot be filtered by whole is a fault; a text that is too long is none, see [`too_many_to_filter_by`].
+fn check_filterable(features: &[&Feature], entity: &Entity) -> Result<(), String> {
+    for feature in features.iter().filter(|feature| feature.filterable) {
+        if let Some(fault) = entity.features.get(&feature.name).and_then(too_many_to_filter_by) {
+            return Err(at(&feature.name, &fault));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn read_id(cell: &Cell<'_>, column: &str) -> Result<String, String> {

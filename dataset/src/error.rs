@@ -97,6 +97,24 @@ pub enum DatasetError {
         /// The first of them.
         first: Vec<String>,
     },
+    /// More interactions than allowed are of items that the items' table does not have.
+    #[error(
+        "{file}: {counted}, of {rows} rows; do both tables belong together? If so, let \
+         `unknown_items_share_max = {share_max}` of [interactions] in schema.toml be higher; the first are:\n  {}",
+        first.join("\n  ")
+    )]
+    TooManyUnknownItems {
+        /// The file.
+        file: String,
+        /// How many rows, of how many items.
+        counted: String,
+        /// How many rows were read.
+        rows: u64,
+        /// Which share of them may be.
+        share_max: f64,
+        /// The first of them.
+        first: Vec<String>,
+    },
     /// The place to write to holds something else.
     #[error(
         "{path}: expected a new path, an empty directory or a data directory (one with schema.toml) to replace, found {found}"

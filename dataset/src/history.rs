@@ -5,15 +5,31 @@ use std::collections::HashMap;
 use pagoda_model::{Entity, FeatureValue};
 
 use crate::{
-    bad_rows::Limits, dataset::Dataset, entities::EntityTable, error::DatasetError, interactions::Interactions,
+    bad_rows::{BadRows, Limits},
+    dataset::Dataset,
+    entities::EntityTable,
+    error::DatasetError,
+    interactions::Interactions,
+    unknown_items::UnknownItems,
 };
 
 /// The longest history kept of a user: the newest positives.
 pub const HISTORY_LIMIT: usize = 500;
 
+/// Every user, as of the end of the log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserSnapshot {
+    /// The users of the table and the log.
+    pub users: EntityTable,
+    /// The rows of the log left out as bad.
+    pub bad_interactions: BadRows,
+    /// The rows of the log left out because their item is not in the catalog.
+    pub unknown_items: UnknownItems,
+}
+
 /// Every user of the table or the log with features and, where the schema declares one, the history as of the end of
-/// the log: all positives, oldest first, the newest [`HISTORY_LIMIT`] of them.
-pub fn user_snapshot(dataset: &Dataset) -> Result<EntityTable, DatasetError> {
+/// the log: all positives of items that the catalog has, oldest first, the newest [`HISTORY_LIMIT`] of them.
+pub fn user_snapshot(dataset: &Dataset) -> Result<UserSnapshot, DatasetError> {
     let limits = Limits::default();
     let mut users = dataset.read_users(&limits)?;
     let log = dataset.read_interactions(&limits)?;
@@ -30,7 +46,7 @@ pub fn user_snapshot(dataset: &Dataset) -> Result<EntityTable, DatasetError> {
             users.entities[place].features.insert(name.to_owned(), FeatureValue::Texts(texts(&log, &history)));
         }
     }
-    Ok(users)
+    Ok(UserSnapshot { users, bad_interactions: log.bad_rows, unknown_items: log.unknown_items })
 }
 
 /// Each user's positives as places of items, oldest first, by the user's place.

@@ -16,6 +16,7 @@ use crate::{
     error::DatasetError,
     interner::Interner,
     source::{Column, Row, Source},
+    unknown_items::{UnknownCounter, UnknownItems},
 };
 
 /// Kinds of events are numbered by a byte, and one number says that a row names none.
@@ -34,6 +35,8 @@ pub struct Interactions {
     pub duplicates: u64,
     /// The rows left out as bad.
     pub bad_rows: BadRows,
+    /// The rows left out because their item is not in the catalog.
+    pub unknown_items: UnknownItems,
 }
 
 /// What a pass over the log leaves: who and what occurred, not the rows.
@@ -47,6 +50,8 @@ pub struct LogIds {
     pub rows: u64,
     /// The rows left out as bad.
     pub bad_rows: BadRows,
+    /// The rows left out because their item is not in the catalog.
+    pub unknown_items: UnknownItems,
 }
 
 /// Who receives the interactions of a log, one by one; an error ends the pass.
@@ -87,10 +92,11 @@ pub(crate) fn read_source(
         Ok(())
     })?;
     rows.sort_by_key(|row| row.timestamp);
-    Ok(Interactions { users: ids.users, items: ids.items, rows, duplicates, bad_rows: ids.bad_rows })
+    let LogIds { users, items, bad_rows, unknown_items, .. } = ids;
+    Ok(Interactions { users, items, rows, duplicates, bad_rows, unknown_items })
 }
 
-/// Reads the log row by row. An item that is not in `catalog` makes its row a bad one.
+/// Reads the log row by row. Rows of items that are not in `catalog` are left out and counted.
 pub(crate) fn visit_source(
     source: &Source,
     schema: &InteractionSchema,
@@ -107,21 +113,27 @@ pub(crate) fn visit_source(
     }
     let columns = columns(schema);
     let mut reader = LogReader::new(schema, catalog, limits.timestamp_max);
-    let mut counter = RowCounter::new(&source.name, limits);
+    let (mut counter, mut unknown) = (RowCounter::new(&source.name, limits), UnknownCounter::default());
     let mut rows = 0;
     source.read(&columns, limits, &mut |row| {
         let number = row.number;
         match reader.row(row) {
-            Ok(interaction) => {
+            Ok(Read::Interaction(interaction)) => {
                 counter.count(number, Ok(()))?;
                 rows += 1;
                 visit(interaction)
             }
+            Ok(Read::OfUnknownItem(item)) => {
+                unknown.count(&source.name, number, &item);
+                counter.count(number, Ok(()))
+            }
             Err(fault) => counter.count(number, Err(fault)),
         }
     })?;
+    let read = counter.rows();
     let bad_rows = counter.finish()?;
-    Ok(LogIds { users: reader.users.ids, items: reader.items.ids, rows, bad_rows })
+    let unknown_items = unknown.finish(&source.name, read, schema.unknown_items_share_max)?;
+    Ok(LogIds { users: reader.users.ids, items: reader.items.ids, rows, bad_rows, unknown_items })
 }
 
 fn columns(schema: &InteractionSchema) -> Vec<Column> {
@@ -132,6 +144,13 @@ fn columns(schema: &InteractionSchema) -> Vec<Column> {
         Column::new(&schema.event, Wanted::Text, false),
         Column::new(SPLIT_COLUMN, Wanted::Text, schema.split == Split::Given),
     ]
+}
+
+/// A good row.
+enum Read {
+    Interaction(Interaction),
+    /// The item, which is not in the catalog.
+    OfUnknownItem(String),
 }
 
 struct LogReader<'a> {
@@ -151,7 +170,7 @@ impl<'a> LogReader<'a> {
         Self { schema, catalog, timestamp_max, users, items, events: events.collect() }
     }
 
-    fn row(&mut self, row: Row<'_>) -> Result<Interaction, String> {
+    fn row(&mut self, row: Row<'_>) -> Result<Read, String> {
         let cells = row.cells?;
         let [user, item, timestamp, event, split] = cells.as_slice() else { return Err("too few columns".to_owned()) };
         let user = id(user, &self.schema.user)?;
@@ -160,14 +179,13 @@ impl<'a> LogReader<'a> {
         let (event, weight) = self.event(event)?;
         let test = self.schema.split == Split::Given && is_test(split)?;
         if self.items.get(&item).is_none() && self.catalog.is_some_and(|catalog| !catalog.contains(&*item)) {
-            return Err(at(
-                &self.schema.item,
-                &format!("expected an item of the items' table, found {}", shown(&item)),
-            ));
+            UserId::new(&*user).map_err(|e| at(&self.schema.user, &format!("{e} (found {})", shown(&user))))?;
+            ItemId::new(&*item).map_err(|e| at(&self.schema.item, &format!("{e} (found {})", shown(&item))))?;
+            return Ok(Read::OfUnknownItem(item.into_owned()));
         }
         let user = self.users.intern(&user, |text| UserId::new(text)).map_err(|e| at(&self.schema.user, &e))?;
         let item = self.items.intern(&item, |text| ItemId::new(text)).map_err(|e| at(&self.schema.item, &e))?;
-        Ok(Interaction { user, item, timestamp, event, weight, test })
+        Ok(Read::Interaction(Interaction { user, item, timestamp, event, weight, test }))
     }
 
     /// The event's place and weight; 1 where the table has no such column, or the cell is empty.

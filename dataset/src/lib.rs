@@ -5,7 +5,7 @@
 //! Beside them stand two tables that are of no data directory: a ranker's scores, and the hard negatives mined from a ranking.
 //!
 //! Knows nothing of training, encoding or serving. What a row says is checked here, once: bad rows are counted and
-//! reported with file, row and column, and refused past a limit.
+//! reported with file, row and column, and refused past a limit; so are, by a limit of their own, interactions of items that the catalog does not have.
 
 mod bad_rows;
 mod dataset;
@@ -19,6 +19,7 @@ mod interactions;
 mod interner;
 mod scores;
 mod source;
+mod unknown_items;
 mod write;
 
 pub use bad_rows::{BAD_ROWS_SHOWN, BadRows, Limits, shown};
@@ -26,9 +27,10 @@ pub use dataset::{Dataset, SCHEMA_FILE};
 pub use entities::{EntityTable, read_entities};
 pub use error::DatasetError;
 pub use hard_negatives::{HardNegative, HardNegativesWriter, MINED_FROM_BYTES_MAX, read_hard_negatives};
-pub use history::{HISTORY_LIMIT, user_snapshot};
+pub use history::{HISTORY_LIMIT, UserSnapshot, user_snapshot};
 pub use interactions::{Interaction, Interactions, LogIds};
 pub use scores::{ScoreRow, read_scores};
+pub use unknown_items::UnknownItems;
 pub use write::{
     DatasetTables, LogRow, LogTable, write_dataset, write_dataset_with, write_entities_parquet,
     write_interactions_parquet,

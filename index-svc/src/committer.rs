@@ -159,24 +159,40 @@ impl Task {
     async fn commit_writes(&mut self, group: Vec<(Batch, oneshot::Sender<Result<Lsn, IndexError>>)>) {
         let mut batches = Vec::new();
         let mut callers = Vec::new();
+        let mut repeated = Vec::new();
         let mut fresh = 0;
         // Whose caller has gone was not promised anything.
         for (batch, done) in group.into_iter().filter(|(_, done)| !done.is_closed()) {
-            let before = batch.request_id.as_ref().and_then(|id| self.replica.state().position_of(id));
-            match before.map_or_else(|| self.admit(&batch.write, &mut fresh).map(|()| None), |lsn| Ok(Some(lsn))) {
-                Ok(None) => {
+            if let Some(before) = batch.request_id.as_ref().and_then(|id| self.replica.state().position_of(id)) {
+                repeated.push((before, done));
+                continue;
+            }
+            match self.admit(&batch.write, &mut fresh) {
+                Ok(()) => {
                     callers.push((space_of(&batch.write), done));
                     batches.push(batch);
                 }
-                refused_or_repeated => drop(done.send(refused_or_repeated.map(Option::unwrap_or_default))),
+                Err(refused) => drop(done.send(Err(refused))),
             }
         }
+        self.acknowledge_again(repeated).await;
         if batches.is_empty() {
             return;
         }
         let outcome = self.replica.commit(Commit::Writes(batches), None).await;
         for (number, (space, done)) in callers.into_iter().enumerate() {
             let _ = done.send(outcome.clone().and_then(|(lsn, effect)| self.acknowledge(space, lsn, number, effect)));
+        }
+    }
+
+    /// Tells where writes are that were written before. Their first callers may have been told that the disk failed to keep them.
+    async fn acknowledge_again(&self, repeated: Vec<(Lsn, oneshot::Sender<Result<Lsn, IndexError>>)>) {
+        if repeated.is_empty() {
+            return;
+        }
+        let settled = self.replica.settle_log().await;
+        for (before, done) in repeated {
+            let _ = done.send(settled.clone().map(|()| before));
         }
     }
 

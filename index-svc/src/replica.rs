@@ -147,6 +147,11 @@ impl Replica {
         Ok((lsn, effect))
     }
 
+    /// Makes what is applied durable, as [`Log::settle`] says.
+    pub(crate) async fn settle_log(&self) -> Result<(), IndexError> {
+        Ok(self.log.as_ref().ok_or_else(away)?.settle().await?)
+    }
+
     /// Waits for the generation that is being loaded; none if it cannot be. Pends while nothing is. Nothing is lost when this is dropped.
     pub async fn loading(&mut self) -> Option<Loaded> {
         self.loading.finished().await

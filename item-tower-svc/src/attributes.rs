@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pagoda_model::{
     Entity, FeatureValue,
+    features::{FILTERABLE_BYTES_LIMIT, too_long_to_filter_by, too_many_to_filter_by},
     schema::{EntitySchema, FeatureKind},
 };
 
@@ -39,7 +40,8 @@ impl Declared {
         Self(kinds.collect())
     }
 
-    /// An item's attributes, as far as they are declared. An empty text says nothing, as an absent one does.
+    /// An item's attributes, as far as they are declared. An empty text says nothing, as an absent one does; one that is too long to filter by is left
+    /// out, which no filter can tell.
     pub fn of(&self, item: &Entity) -> Vec<(String, Attribute)> {
         let declared = self.0.iter().filter_map(|(name, kind)| {
             let attribute = match (kind, item.features.get(name)?) {
@@ -51,6 +53,14 @@ impl Declared {
             Some((name.clone(), attribute))
         });
         declared.collect()
+    }
+
+    /// What of an item cannot be filtered by as it is: features and why.
+    pub(crate) fn faults<'a>(&'a self, item: &'a Entity) -> impl Iterator<Item = (&'a str, String)> {
+        let values = self.0.keys().filter_map(move |name| Some((name.as_str(), item.features.get(name)?)));
+        values.filter_map(|(name, value)| {
+            Some((name, too_many_to_filter_by(value).or_else(|| too_long_to_filter_by(value))?))
+        })
     }
 }
 
@@ -66,7 +76,8 @@ fn kind_of(kind: &FeatureKind) -> Option<AttributeKind> {
 }
 
 fn texts(texts: &[String]) -> Option<Attribute> {
-    let texts: Vec<String> = texts.iter().filter(|text| !text.is_empty()).cloned().collect();
+    let may_be_kept = |text: &&String| (1..=FILTERABLE_BYTES_LIMIT).contains(&text.len());
+    let texts: Vec<String> = texts.iter().filter(may_be_kept).cloned().collect();
     (!texts.is_empty()).then_some(Attribute::Texts(texts))
 }
 
@@ -87,7 +98,7 @@ mod tests {
         let declared = Declared::by(&EntitySchema { id: "id".into(), title: None, features });
         assert_eq!(declared.0.keys().collect::<Vec<_>>(), ["brand", "genre", "price"]);
         let features = [
-            ("genre", FeatureValue::Texts(vec!["War".into(), String::new()])),
+            ("genre", FeatureValue::Texts(vec!["War".into(), String::new(), "x".repeat(129)])),
             ("brand", FeatureValue::Text(String::new())),
             ("price", FeatureValue::Number(2.5)),
             ("weight", FeatureValue::Number(1.0)),
@@ -96,5 +107,8 @@ mod tests {
         let expected = [("genre", Attribute::Texts(vec!["War".into()])), ("price", Attribute::Number(2.5))];
         assert_eq!(declared.of(&item), expected.map(|(name, value)| (name.to_owned(), value)));
         assert_eq!(declared.of(&Entity::of_id("b")), []);
+        let faults: Vec<_> = declared.faults(&item).collect();
+        assert_eq!((faults.len(), faults[0].0), (1, "genre"));
+        assert!(faults[0].1.contains("at most 128 bytes, found 129"), "{faults:?}");
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use pagoda_dataset::{BadRows, Limits, SCHEMA_FILE, read_entities};
+use pagoda_dataset::{BAD_ROWS_SHOWN, BadRows, Limits, SCHEMA_FILE, read_entities, shown};
 use pagoda_model::{
     Entity, Schema,
     schema::{EntitySchema, Feature},
 };
 use pagoda_registry::{Entry, Kind, Registry};
 
-use crate::error::ItemTowerError;
+use crate::{attributes::Declared, error::ItemTowerError};
 
 /// The items of a catalog that are not refused.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +19,18 @@ pub struct Catalog {
     pub items: Vec<Entity>,
     /// What was left out.
     pub refused: BadRows,
+    /// What the items are searched without.
+    pub unfilterable: Unfilterable,
+}
+
+/// Texts of filterable features that are too long to filter by. No filter could name one, so that their items are kept and every filter answers
+/// as if they were there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unfilterable {
+    /// How many values have one.
+    pub count: u64,
+    /// The first [`BAD_ROWS_SHOWN`], such as "item `a`: feature `brand`: a filterable text has at most 128 bytes, found 300".
+    pub first: Vec<String>,
 }
 
 impl Catalog {
@@ -28,7 +40,23 @@ impl Catalog {
         if table.entities.is_empty() {
             return Err(format!("{file_name}: expected at least one item, found none"));
         }
-        Ok(Self { items: table.entities, refused: table.bad_rows })
+        let unfilterable = Unfilterable::of(&table.entities, schema);
+        Ok(Self { items: table.entities, refused: table.bad_rows, unfilterable })
+    }
+}
+
+impl Unfilterable {
+    fn of(items: &[Entity], schema: &EntitySchema) -> Self {
+        let (declared, mut found) = (Declared::by(schema), Self::default());
+        for item in items {
+            for (feature, fault) in declared.faults(item) {
+                found.count += 1;
+                if found.first.len() < BAD_ROWS_SHOWN {
+                    found.first.push(format!("item {}: feature `{feature}`: {fault}", shown(&item.id)));
+                }
+            }
+        }
+        found
     }
 }
 
@@ -230,6 +258,24 @@ mod tests {
         assert_eq!((ids, catalog.refused.count), (vec!["a", "d"], 2));
         assert!(catalog.refused.first[0].contains("items.csv row 2"), "{:?}", catalog.refused);
         assert!(catalog.refused.first[1].contains("items.csv row 3: feature `title`"), "{:?}", catalog.refused);
+    }
+
+    #[test]
+    fn an_item_whose_text_is_too_long_to_filter_by_is_kept_and_named() {
+        let schema = schema(&[("brand", FeatureKind::Categorical), ("maker", FeatureKind::Categorical)]);
+        let schema = EntitySchema {
+            features: schema.features.into_iter().map(|f| if f.name == "brand" { f.filterable() } else { f }).collect(),
+            ..schema
+        };
+        let long = "x".repeat(300);
+        let rows = format!("id,brand,maker\na,short,{long}\nb,{long},short\n");
+        let catalog = Catalog::read("items.csv", rows.into(), &schema).unwrap();
+        assert_eq!((catalog.items.len(), catalog.refused.count, catalog.unfilterable.count), (2, 0, 1));
+        assert_eq!(
+            catalog.unfilterable.first,
+            ["item `b`: feature `brand`: a filterable text has at most 128 bytes, found 300"]
+        );
+        assert_eq!(catalog.items[1].features["brand"], FeatureValue::Text(long), "the towers see it");
     }
 
     #[test]

@@ -78,7 +78,12 @@ pub enum ItemTowerError {
 }
 
 impl ItemTowerError {
-    /// Whether the index's gates refused a generation, which an operator may publish all the same.
+    /// Whether index-svc has said no, so that what it was asked for has certainly not been done.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Index(status) if matches!(status.code(), Code::FailedPrecondition | Code::Aborted))
+    }
+
+    /// Whether gates of index-svc have refused a generation, which an operator may publish all the same.
     pub(crate) fn is_of_gates(&self) -> bool {
         matches!(self, Self::Index(status) if reason_of(status).is_some_and(|(reason, _)| reason == "GATE_REFUSED"))
     }

@@ -24,8 +24,9 @@ impl ItemTowerService {
         let version =
             in_use.ok_or_else(|| ItemTowerError::FullRefreshNeeded("the index has no generation yet".into()))?;
         let model = self.app.models.of_version(version).await?;
-        let items = wire::distinct_items(request.items, &model.schema().item)?;
-        let embedded = self.embed(Some(version), items, &status.declared_in(version.space)).await?;
+        let declared = status.declared_in(version.space);
+        let items = wire::distinct_items(request.items, &model.schema().item, &declared)?;
+        let embedded = self.embed(Some(version), items, &declared).await?;
         let lsn = self.app.index.upsert(version, embedded).await?;
         Ok(proto::UpsertItemsResponse { lsn: lsn.0, model_version: Some(wire::model_version(version)) })
     }

@@ -63,6 +63,8 @@ pub struct IndexStatus {
     pub declared: Vec<Declared>,
     /// How many items each of these spaces has, in the same order.
     pub item_counts: Vec<u64>,
+    /// The current generation of each of these spaces and before it those that it was compacted from, in the same order; empty from an index that does not say.
+    pub lineages: Vec<Vec<String>>,
 }
 
 impl IndexStatus {
@@ -75,6 +77,11 @@ impl IndexStatus {
     /// How many items a space has.
     pub fn item_count_of(&self, space: SpaceId) -> u64 {
         self.models.iter().zip(&self.item_counts).find(|(model, _)| model.space == space).map_or(0, |(_, count)| *count)
+    }
+
+    /// The current generation of a space, after those that it was compacted from; empty where that is not known.
+    pub fn lineage_of(&self, space: SpaceId) -> &[String] {
+        self.models.iter().zip(&self.lineages).find(|(model, _)| model.space == space).map_or(&[], |(_, line)| line)
     }
 
     /// The attributes that the generation of a space declares; none, where there is none.
@@ -133,9 +140,10 @@ impl IndexClient {
         let declared = status.spaces.iter().map(|space| wire::declared_by_peer(&space.attributes)).collect();
         let generation_ids = status.spaces.iter().map(|space| space.generation_id.clone()).collect();
         let item_counts = status.spaces.iter().map(|space| space.base_count + space.delta_count).collect();
+        let lineages = status.spaces.iter().map(|space| space.lineage.clone()).collect();
         let models = status.spaces.into_iter().map(|space| wire::model_version_of_peer(space.model_version));
         let models = models.collect::<Result<_, _>>()?;
-        Ok(IndexStatus { lsn: Lsn(status.lsn), models, generation_ids, declared, item_counts })
+        Ok(IndexStatus { lsn: Lsn(status.lsn), models, generation_ids, declared, item_counts, lineages })
     }
 
     /// Streams batches into a new generation and returns its id. An error among the batches ends the build.

@@ -91,6 +91,7 @@ impl Lines {
             println!("{}", line(refresh));
             if refresh.state.is_end() {
                 refresh.refused.first.iter().for_each(|row| println!("  refused: {row}"));
+                refresh.unfilterable.first.iter().for_each(|text| println!("  not filterable: {text}"));
             }
         }
     }

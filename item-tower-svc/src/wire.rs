@@ -27,13 +27,20 @@ pub(crate) fn items(items: Vec<feature::Entity>, schema: &EntitySchema) -> Resul
     unless(violations, items)
 }
 
-/// The items of UpsertItems: as [`items`], and no id twice.
+/// The items of UpsertItems: as [`items`], no id twice, and what is declared can be filtered by.
 pub(crate) fn distinct_items(
     items: Vec<feature::Entity>,
     schema: &EntitySchema,
+    declared: &Declared,
 ) -> Result<Vec<Entity>, ItemTowerError> {
     let mut violations = Vec::new();
     let items = checked(items, schema, &mut violations);
+    for (i, item) in items.iter().enumerate() {
+        for (name, fault) in declared.faults(item) {
+            let path = format!("items[{i}].features[{name:?}]{}", member(&item.features[name]));
+            violations.push(Violation::new(path, fault));
+        }
+    }
     let mut first = HashMap::new();
     for (i, item) in items.iter().enumerate() {
         if let Some(other) = first.insert(item.id.as_str(), i).filter(|_| !item.id.is_empty()) {
@@ -70,6 +77,8 @@ pub(crate) fn refresh(refresh: &Refresh) -> proto::Refresh {
         items_deleted: refresh.items_deleted,
         items_refused: refresh.refused.count,
         bad_rows: refresh.refused.first.clone(),
+        unfilterable_texts: refresh.unfilterable.count,
+        first_unfilterable: refresh.unfilterable.first.clone(),
         items_total: refresh.items_total,
         generation_id: refresh.generation_id.clone().unwrap_or_default(),
         lsn: refresh.lsn.0,
@@ -277,8 +286,20 @@ mod tests {
         assert_eq!(paths(items(vec![item("a", vec![]); 1025], &schema())), ["items"]);
         let twice = vec![item("a", vec![]), item("b", vec![]), item("a", vec![])];
         assert!(items(twice.clone(), &schema()).is_ok());
-        assert_eq!(paths(distinct_items(twice, &schema())), ["items[2].id"]);
-        assert_eq!(paths(distinct_items(vec![item("", vec![]); 2], &schema())), ["items[0].id", "items[1].id"]);
+        let distinct = |items| paths(distinct_items(items, &schema(), &Declared::default()));
+        assert_eq!(distinct(twice), ["items[2].id"]);
+        assert_eq!(distinct(vec![item("", vec![]); 2]), ["items[0].id", "items[1].id"]);
+    }
+
+    #[test]
+    fn what_cannot_be_filtered_by_is_named_where_the_generation_declares_it() {
+        let texts = |texts: Vec<String>| Value::Texts(feature::TextList { values: texts });
+        let long = item("a", vec![("tags", texts(vec!["x".repeat(129)]))]);
+        let many = item("b", vec![("tags", texts(vec!["x".into(); 65]))]);
+        let declared = Declared([("tags".to_owned(), AttributeKind::Text)].into());
+        let path = |n| format!(r#"items[{n}].features["tags"].texts"#);
+        assert_eq!(paths(distinct_items(vec![long.clone(), many.clone()], &schema(), &declared)), [path(0), path(1)]);
+        assert!(distinct_items(vec![long, many], &schema(), &Declared::default()).is_ok());
     }
 
     #[test]

@@ -117,6 +117,9 @@ pub struct InteractionSchema {
     pub events: BTreeMap<String, f32>,
     /// How test interactions are told from training ones.
     pub split: Split,
+    /// Which share of the rows may name items that the items' table does not have, 0 to 1. They are left out. Says nothing to the towers.
+    #[serde(skip_serializing_if = "is_usual_share")]
+    pub unknown_items_share_max: f64,
 }
 
 /// How test interactions are told from training ones.
@@ -141,8 +144,16 @@ impl Default for InteractionSchema {
             event: "event".into(),
             events: BTreeMap::from([("impression".into(), 0.0), ("click".into(), 1.0)]),
             split: Split::Temporal,
+            unknown_items_share_max: UNKNOWN_ITEMS_SHARE_MAX,
         }
     }
+}
+
+/// [`InteractionSchema::unknown_items_share_max`] where the schema does not say.
+const UNKNOWN_ITEMS_SHARE_MAX: f64 = 0.5;
+
+fn is_usual_share(share: &f64) -> bool {
+    *share == UNKNOWN_ITEMS_SHARE_MAX
 }
 
 /// The column that says `train` or `test` where [`Split::Given`] is declared.
@@ -182,12 +193,18 @@ impl Schema {
                 faults.push(format!("interactions.events.{event}: a weight is between 0 and 1e6, found {weight}"));
             }
         }
+        let share = self.interactions.unknown_items_share_max;
+        if !(0.0..=1.0).contains(&share) {
+            faults.push(format!("interactions.unknown_items_share_max: a share is between 0 and 1, found {share}"));
+        }
         if faults.is_empty() { Ok(()) } else { Err(InvalidSchema(faults)) }
     }
 
-    /// The schema as the towers see it: what is filterable is the index's business.
+    /// The schema as the towers see it: what is filterable is the index's business, and what is refused the tables'.
     pub fn of_towers(&self) -> Self {
-        Self { user: self.user.of_towers(), item: self.item.of_towers(), ..self.clone() }
+        let interactions =
+            InteractionSchema { unknown_items_share_max: UNKNOWN_ITEMS_SHARE_MAX, ..self.interactions.clone() };
+        Self { user: self.user.of_towers(), item: self.item.of_towers(), interactions }
     }
 
     /// The user's history, if the schema declares one: its name and maximum length.
@@ -309,6 +326,24 @@ buy = 3
         for wrong in ["kind = \"id\"", "kind = \"sequence\""] {
             let text = GOOD.replace(wrong, &format!("{wrong}\nfilterable = true"));
             assert!(Schema::from_toml(&text).unwrap_err().to_string().contains("filterable"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn how_many_items_may_be_unknown_is_read_and_written_and_not_seen_by_the_towers() {
+        let with = |share| {
+            GOOD.replace(
+                "[interactions.events]",
+                &format!("[interactions]\nunknown_items_share_max = {share}\n[interactions.events]"),
+            )
+        };
+        let schema = Schema::from_toml(&with("0.9")).unwrap();
+        assert_eq!(schema.interactions.unknown_items_share_max, 0.9);
+        assert_eq!(Schema::from_toml(&schema.to_toml()).unwrap(), schema);
+        assert_eq!(schema.of_towers().to_toml(), Schema::from_toml(GOOD).unwrap().to_toml());
+        for bad in ["-0.1", "1.5", "nan"] {
+            let error = Schema::from_toml(&with(bad)).unwrap_err().to_string();
+            assert!(error.contains("unknown_items_share_max: a share is between 0 and 1"), "{error}");
         }
     }
 

@@ -26,6 +26,10 @@ pub struct Registry {
     shelves: Arc<BTreeMap<Kind, Shelf>>,
 }
 
+/// An artefact whose files are in the store, and which nobody finds there before it is recorded.
+#[derive(Clone, Debug)]
+pub struct Staged(Entry);
+
 /// One kind's log and its entries as far as they were read, oldest first.
 #[derive(Debug)]
 struct Shelf {
@@ -52,16 +56,33 @@ impl Registry {
         metadata: Value,
         files: BTreeMap<String, Bytes>,
     ) -> Result<Entry, RegistryError> {
+        self.record(self.stage(kind, label, metadata, files).await?).await
+    }
+
+    /// Stores the files; [`Registry::record`] does the rest of [`Registry::publish`], which is quick then.
+    pub async fn stage(
+        &self,
+        kind: Kind,
+        label: &str,
+        metadata: Value,
+        files: BTreeMap<String, Bytes>,
+    ) -> Result<Staged, RegistryError> {
         self.store.probe_create_only().await?;
         let refs = files.iter().map(|(name, bytes)| (name.clone(), FileRef::of(bytes))).collect();
-        let entry = Entry { version: 0, kind, label: label.to_owned(), files: refs, metadata };
-        if let Some(newest) = self.latest(kind).await?
-            && newest.same_artefact(&entry)
-        {
+        let staged = Staged(Entry { version: 0, kind, label: label.to_owned(), files: refs, metadata });
+        if self.newest_like(&staged).await?.is_none() {
+            try_join_all(files.into_values().map(|bytes| self.put_blob(bytes))).await?;
+        }
+        Ok(staged)
+    }
+
+    /// Records what was staged as the newest artefact of its kind, unless it is that already.
+    pub async fn record(&self, staged: Staged) -> Result<Entry, RegistryError> {
+        if let Some(newest) = self.newest_like(&staged).await? {
             return Ok(newest);
         }
-        try_join_all(files.into_values().map(|bytes| self.put_blob(bytes))).await?;
-        let lsn = self.shelf(kind).log.append(entry.encode()).await?;
+        let Staged(entry) = staged;
+        let lsn = self.shelf(entry.kind).log.append(entry.encode()).await?;
         Ok(Entry { version: lsn.0, ..entry })
     }
 
@@ -98,6 +119,11 @@ impl Registry {
             Err(RegistryError::corrupt(entry, name, file, &found))
         });
         Ok(try_join_all(files).await?.into_iter().collect())
+    }
+
+    /// The newest artefact of the kind, if it is the same.
+    async fn newest_like(&self, Staged(entry): &Staged) -> Result<Option<Entry>, RegistryError> {
+        Ok(self.latest(entry.kind).await?.filter(|newest| newest.same_artefact(entry)))
     }
 
     async fn put_blob(&self, bytes: Bytes) -> Result<(), RegistryError> {
@@ -154,6 +180,18 @@ mod tests {
         assert_eq!(versions, [2, 1]);
         assert_eq!(reopened.get(Kind::Model, 1).await.unwrap().unwrap().label, "one");
         assert_eq!(reopened.latest(Kind::Catalog).await.unwrap(), None, "kinds are apart");
+    }
+
+    #[tokio::test]
+    async fn what_is_staged_is_not_found_before_it_is_recorded() {
+        let (_, registry) = registry().await;
+        publish(&registry, "one").await;
+        let staged = registry.stage(Kind::Model, "two", Value::Null, files("two")).await.unwrap();
+        assert_eq!(registry.latest(Kind::Model).await.unwrap().unwrap().label, "one");
+        let two = registry.record(staged.clone()).await.unwrap();
+        assert_eq!(registry.latest(Kind::Model).await.unwrap(), Some(two.clone()));
+        assert_eq!((registry.fetch(&two).await.unwrap(), two.version), (files("two"), 2));
+        assert_eq!(registry.record(staged).await.unwrap(), two);
     }
 
     #[tokio::test]

@@ -21,12 +21,12 @@ use tonic::{Code, Status, transport::Channel};
 use crate::harness::{DEADLINE, Place, Service, channel, program_path};
 
 const SPACE: &str = "00000000000000aa";
-const DIM: usize = 256;
+pub(crate) const DIM: usize = 256;
 const SIGKILL: i32 = 9;
 
-type Index = IndexServiceClient<Channel>;
+pub(crate) type Index = IndexServiceClient<Channel>;
 
-async fn client(service: &Service) -> Index {
+pub(crate) async fn client(service: &Service) -> Index {
     IndexServiceClient::new(channel(service.address).await)
 }
 
@@ -68,29 +68,29 @@ async fn publish(index: &mut Index, generation_id: String) -> Result<u64, Status
     index.publish_generation(request).await.map(|reply| reply.into_inner().lsn)
 }
 
-async fn refresh(index: &mut Index, count: usize) {
+pub(crate) async fn refresh(index: &mut Index, count: usize) {
     let id = build(index, count).await.unwrap();
     publish(index, id).await.unwrap();
 }
 
-async fn upsert(index: &mut Index, n: usize) -> Result<u64, Status> {
+pub(crate) async fn upsert(index: &mut Index, n: usize) -> Result<u64, Status> {
     let request =
         UpsertRequest { model_version: version(), items: vec![item(n)], request_id: format!("upsert of {n}") };
     index.upsert(request).await.map(|reply| reply.into_inner().lsn)
 }
 
-async fn status(index: &mut Index) -> GetIndexStatusResponse {
+pub(crate) async fn status(index: &mut Index) -> GetIndexStatusResponse {
     index.get_index_status(GetIndexStatusRequest {}).await.unwrap().into_inner()
 }
 
-async fn holds(index: &mut Index, n: usize) -> bool {
+pub(crate) async fn holds(index: &mut Index, n: usize) -> bool {
     let embedding = item(n).embedding;
     let request = SearchRequest { space_id: SPACE.into(), embedding, k: 1, ..Default::default() };
     let found = index.search(request).await.unwrap().into_inner().items;
     found.first().is_some_and(|nearest| nearest.item_id == format!("i{n}"))
 }
 
-async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !ask().await {
         assert!(Instant::now() < deadline, "{what} did not come about");

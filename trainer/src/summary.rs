@@ -149,4 +149,7 @@ pub struct Counts {
     pub queries: u64,
     /// Rows of all tables that were left out as bad.
     pub bad_rows: u64,
+    /// Rows of the log that were left out because the items' table does not have their item.
+    #[serde(default)]
+    pub unknown_item_rows: u64,
 }

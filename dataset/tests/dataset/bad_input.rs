@@ -3,8 +3,8 @@
 use std::fs;
 
 use bytes::Bytes;
-use pagoda_dataset::{DatasetError, Limits, read_entities, write_entities_parquet};
-use pagoda_model::{Entity, Schema};
+use pagoda_dataset::{DatasetError, Limits, read_entities, user_snapshot, write_entities_parquet};
+use pagoda_model::{Entity, FeatureValue, Schema};
 
 use crate::fixture::{ITEMS, SCHEMA, dataset_with, directory, open};
 
@@ -56,13 +56,13 @@ fn bad_items_are_counted_and_named() {
 
 #[test]
 fn bad_interactions_are_counted_and_named() {
-    let log = "user_id,item_id,timestamp,event\nu,a,1,click\nu,zzz,1,click\nu,a,NaN,click\nu,a,-5,click\n\
+    let log = "user_id,item_id,timestamp,event\nu,a,1,click\nu,z\tz,1,click\nu,a,NaN,click\nu,a,-5,click\n\
                u,a,99999999999,click\nu,a,1,clack\n,a,1,click\nu,,1,click\n";
     let dir = dataset_with("interactions.csv", log.as_bytes());
     let log = open(dir.path()).unwrap().read_interactions(&tolerant()).unwrap();
     assert_eq!((log.rows.len(), log.bad_rows.count), (1, 7));
     let expected = [
-        "row 2: column `item_id`: expected an item of the items' table, found `zzz`",
+        "row 2: column `item_id`: an id must not hold control characters (found `z\\tz`)",
         "row 3: column `timestamp`: expected a time in seconds since 1970, found `NaN`",
         "row 4: column `timestamp`: expected a time in seconds since 1970, found `-5`, before 1970",
         "row 5: column `timestamp`: expected a time in seconds since 1970, found `99999999999`, which lies in the future",
@@ -73,6 +73,54 @@ fn bad_interactions_are_counted_and_named() {
     for (row, part) in log.bad_rows.first.iter().zip(expected) {
         assert_names(row, &[part]);
     }
+}
+
+/// A log of 3000 rows; for so many of 1000 users, the second of three is of an item that has left the catalog.
+fn log_of_an_item_that_left(unknown: usize) -> String {
+    let row = |n: usize| {
+        let item = if n % 3 == 1 && n / 3 < unknown { "gone" } else { ["a", "b", "c"][n % 3] };
+        format!("u{},{item},{},click\n", n / 3, n % 3)
+    };
+    format!("user_id,item_id,timestamp,event\n{}", (0..3000).map(row).collect::<String>())
+}
+
+#[test]
+fn interactions_of_items_that_left_the_catalog_are_left_out_and_counted_apart() {
+    let log = log_of_an_item_that_left(1000) + "u0,a,soon,click\nu0,other,5,click\nu\t,gone,5,click\n";
+    let dir = dataset_with("interactions.csv", log.as_bytes());
+    let snapshot = user_snapshot(&open(dir.path()).unwrap()).unwrap();
+    let unknown = &snapshot.unknown_items;
+    assert_eq!((unknown.rows, unknown.items, snapshot.bad_interactions.count), (1001, 2, 2));
+    assert_names(&unknown.first[0], &["interactions.csv row 2: `gone`"]);
+    assert_names(&unknown.first[1], &["interactions.csv row 3002: `other`"]);
+    let user = snapshot.users.entities.iter().find(|user| user.id == "u700").unwrap();
+    let texts = FeatureValue::Texts(["a", "c"].map(String::from).to_vec());
+    assert_eq!(user.features["history"], texts, "what the catalog has, in its order");
+}
+
+#[test]
+fn tables_that_do_not_belong_together_are_refused_by_a_limit_of_the_schema() {
+    let log = log_of_an_item_that_left(1000).replace(",a,", ",x,");
+    let dir = dataset_with("interactions.csv", log.as_bytes());
+    let read = || open(dir.path()).unwrap().read_interactions(&Limits::default());
+    let error = read().unwrap_err().to_string();
+    let parts = ["2000 interactions are of 2 items", "of 3000 rows", "unknown_items_share_max = 0.5", "row 1: `x`"];
+    assert_names(&error, &parts);
+    let schema = format!("{SCHEMA}[interactions]\nunknown_items_share_max = 0.7\n");
+    fs::write(dir.path().join("schema.toml"), schema).unwrap();
+    assert_eq!(read().unwrap().unknown_items.rows, 2000);
+}
+
+#[test]
+fn lists_that_cannot_be_filtered_by_whole_are_bad_and_long_texts_are_not() {
+    let schema = SCHEMA.replace("\"categorical_list\"", "\"categorical_list\"\nfilterable = true");
+    let (many, long) = (vec!["t"; 65].join("|"), "x".repeat(129));
+    let items = format!("{ITEMS}d,,,{many},\ne,,,red|{long},\n");
+    let schema = Schema::from_toml(&schema).unwrap();
+    let table = read_entities("items.csv", items.into(), &schema.item, &tolerant()).unwrap();
+    assert_eq!((table.entities.len(), table.bad_rows.count), (4, 1));
+    assert_names(&table.bad_rows.first[0], &["row 4: column `tags`: a filterable list has at most 64 texts, found 65"]);
+    assert_eq!(table.entities[3].features["tags"], FeatureValue::Texts(vec!["red".into(), long]));
 }
 
 #[test]

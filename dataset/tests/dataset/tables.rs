@@ -124,7 +124,7 @@ fn without_a_users_table_the_users_are_those_of_the_log() {
 #[test]
 fn a_snapshot_holds_features_and_the_history_of_positives() {
     let dir = dataset_with("interactions.csv", LOG.as_bytes());
-    let users = user_snapshot(&open(dir.path()).unwrap()).unwrap();
+    let users = user_snapshot(&open(dir.path()).unwrap()).unwrap().users;
     let [first, second, third] = users.entities.as_slice() else { panic!("{users:?}") };
     assert_eq!(first.features["region"], FeatureValue::Text("north".to_owned()));
     assert_eq!(first.features["history"], texts(&["b", "a"]));
@@ -139,7 +139,7 @@ fn a_history_keeps_the_newest_five_hundred() {
         log += &format!("u1,{},{time}\n", if time < 100 { "a" } else { "b" });
     }
     let dir = dataset_with("interactions.csv", log.as_bytes());
-    let users = user_snapshot(&open(dir.path()).unwrap()).unwrap();
+    let users = user_snapshot(&open(dir.path()).unwrap()).unwrap().users;
     assert_eq!(users.entities[0].features["history"], texts(&["b"; 500]));
 }
 
@@ -154,7 +154,7 @@ fn the_log_is_visited_row_by_row_as_it_is() {
             Ok(())
         })
         .unwrap();
-    assert_eq!((ids.rows as usize, ids.bad_rows.count), (rows.len(), 1));
+    assert_eq!((ids.rows as usize, ids.bad_rows.count, ids.unknown_items.rows), (rows.len(), 0, 1));
     let last = rows[rows.len() - 1];
     let first = rows.iter().position(|row| *row == last).unwrap();
     assert!(first + 1 < rows.len(), "a repeated row is visited each time");

@@ -74,6 +74,7 @@ impl Task {
         let manifest = &publish.manifest;
         let space = manifest.model.space;
         if let Some(lsn) = self.published_already(&publish) {
+            self.replica.settle_log().await?;
             // It may have come about elsewhere, and this process not have loaded it yet.
             self.replica.take_in(publish.loaded).await;
             return Ok(Moved { lsn, generation: publish.id });
@@ -108,6 +109,7 @@ impl Task {
         let held = self.replica.state().space(space).ok_or_else(|| self.not_held(Some(space)))?;
         if held.current().generation == target {
             let lsn = held.current().current_since;
+            self.replica.settle_log().await?;
             self.replica.take_in(loaded).await;
             return Ok(Moved { lsn, generation: target });
         }

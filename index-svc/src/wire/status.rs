@@ -6,7 +6,7 @@ use pagoda_proto::index::v1 as proto;
 use super::{attributes, model_to_wire};
 use crate::{
     generation::{GateFailure, Manifest, Report},
-    ids::GenerationId,
+    ids::{GenerationId, SpaceId},
     listing::{Retained, Unpublished},
     snapshot::{HeldSpace, Snapshot},
 };
@@ -80,7 +80,14 @@ fn space_to_wire(held: &HeldSpace, snapshot: &Snapshot) -> proto::SpaceStatus {
         report: Some(report_to_wire(manifest)),
         embedding_dim: manifest.embedding_dim as u32,
         attributes: attributes::declarations_to_wire(&manifest.attributes),
+        lineage: lineage(held.space(), snapshot),
     }
+}
+
+fn lineage(space: SpaceId, snapshot: &Snapshot) -> Vec<String> {
+    let current = snapshot.retained.iter().find(|retained| retained.space == space).and_then(|r| r.generations.first());
+    let line = current.into_iter().flat_map(|current| current.compacted_from.iter().chain([&current.generation]));
+    line.map(ToString::to_string).collect()
 }
 
 fn report_to_wire(manifest: &Manifest) -> proto::GenerationReport {

@@ -22,6 +22,8 @@ async fn many_fresh_items_become_part_of_a_generation() {
     assert_eq!(index.ids().await, expected);
     let space = &index.status().await.spaces[0];
     assert!(space.base_count >= 69 && space.delta_count < 11, "{space:?}");
+    assert_eq!(space.lineage.first(), Some(&first), "what it was compacted from");
+    assert_eq!(space.lineage.last(), Some(&index.generations().await[0].generation_id), "and itself");
     assert_eq!(Index::open(&store, &SOON).await.ids().await, expected);
     // It took its base's place: there is nothing before it to go back to.
     assert_eq!(reason(&index.roll_back("", None).await.unwrap_err()), "NOT_PUBLISHABLE");

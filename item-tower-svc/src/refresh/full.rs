@@ -38,7 +38,7 @@ impl Refresher {
         generation_id: String,
         progress: &Progress,
     ) -> Result<(), ItemTowerError> {
-        progress.publishing();
+        progress.publishing(&generation_id);
         let expected = plan.index.generation_of(plan.model.version().space);
         let published = self.index.publish(&generation_id, expected).await;
         if published.as_ref().is_err_and(ItemTowerError::is_of_gates) {
@@ -49,24 +49,37 @@ impl Refresher {
         Ok(())
     }
 
-    /// Upserts what the catalog has again after an earlier refresh deleted it: a delete holds, also in generations that are built later, until
-    /// the item is upserted. What others deleted stays deleted. Reads the catalogs only where the index shows fewer items than it was handed.
+    /// Upserts what the catalog has again after an earlier refresh may have deleted it, because a catalog before lacked it: a delete holds, also in
+    /// generations that are built later, until the item is upserted. What others deleted stays deleted. Reads the catalogs only where the index shows fewer
+    /// items than it was handed.
     pub(super) async fn bring_back(
         &self,
         plan: &Plan,
         handed_over: u64,
         progress: &Progress,
     ) -> Result<(), ItemTowerError> {
-        let Some(known) = plan.history.known_catalog() else { return Ok(()) };
         if self.index.status().await?.item_count_of(plan.model.version().space) >= handed_over {
             return Ok(());
         }
-        let items = self.catalogs.read(&plan.catalog).await?.items;
-        let known = self.catalogs.read(&self.catalogs.entry(known).await?).await?.items;
-        let known: HashSet<&str> = known.iter().map(|item| item.id.as_str()).collect();
-        let back: Vec<_> = items.into_iter().filter(|item| !known.contains(item.id.as_str())).collect();
+        let mut back = self.catalogs.read(&plan.catalog).await?.items;
+        let Some(kept) = self.never_gone(plan).await? else { return Ok(()) };
+        back.retain(|item| !kept.contains(&item.id));
         tracing::info!(items = back.len(), "upserting what earlier refreshes deleted");
         self.upsert_all(plan, back, plan.filterable.clone(), |_, lsn| progress.written(lsn)).await
+    }
+
+    /// The ids that every catalog had which a refresh began to hand over since the index last equalled one, that one included; None without any.
+    async fn never_gone(&self, plan: &Plan) -> Result<Option<HashSet<String>>, ItemTowerError> {
+        let mut kept: Option<HashSet<String>> = None;
+        for version in plan.history.catalogs_begun() {
+            let Some(ids) = self.ids(version).await? else { continue };
+            let ids: HashSet<String> = ids.into_iter().collect();
+            kept = Some(match kept {
+                Some(kept) => kept.intersection(&ids).cloned().collect(),
+                None => ids,
+            });
+        }
+        Ok(kept)
     }
 }
 

@@ -7,6 +7,7 @@ use pagoda_commit_log::Lsn;
 use pagoda_model::Entity;
 
 use super::{
+    Basis,
     embed::embedded,
     progress::Progress,
     refresher::{Plan, Refresher},
@@ -65,24 +66,28 @@ impl Refresher {
     }
 
     /// Against the catalog that the index is known to equal, if there is one; else against nothing, with the ids of every
-    /// catalog that a refresh has begun to hand over since it was last known.
+    /// catalog that it may hold something of.
     async fn difference(&self, plan: &Plan, catalog: Catalog) -> Result<Difference, ItemTowerError> {
-        if let Some(version) = plan.history.equal_catalog(plan.model.version()) {
-            let previous = self.catalogs.read(&self.catalogs.entry(version).await?).await?;
-            return Ok(Difference::between(&previous.items, catalog.items));
+        match plan.basis()? {
+            Basis::Equal(version) => {
+                let previous = self.catalogs.read(&self.catalogs.entry(version).await?).await?;
+                Ok(Difference::between(&previous.items, catalog.items))
+            }
+            Basis::AmongThese(versions) => {
+                let mut ids = HashSet::new();
+                for version in versions {
+                    ids.extend(self.ids(version).await?.unwrap_or_default());
+                }
+                Ok(Difference::from_anything(ids.iter().map(String::as_str), catalog.items))
+            }
         }
-        let mut ids = HashSet::new();
-        for version in plan.history.catalogs_begun() {
-            ids.extend(self.ids(version).await?);
-        }
-        Ok(Difference::from_anything(ids.iter().map(String::as_str), catalog.items))
     }
 
-    async fn ids(&self, version: u64) -> Result<Vec<String>, ItemTowerError> {
+    /// The ids of a catalog. None for one that cannot be read: it was never handed over.
+    pub(super) async fn ids(&self, version: u64) -> Result<Option<Vec<String>>, ItemTowerError> {
         match self.catalogs.read(&self.catalogs.entry(version).await?).await {
-            Ok(catalog) => Ok(catalog.items.into_iter().map(|item| item.id).collect()),
-            // What cannot be read was never handed over.
-            Err(ItemTowerError::CatalogRefused { .. }) => Ok(Vec::new()),
+            Ok(catalog) => Ok(Some(catalog.items.into_iter().map(|item| item.id).collect())),
+            Err(ItemTowerError::CatalogRefused { .. }) => Ok(None),
             Err(other) => Err(other),
         }
     }

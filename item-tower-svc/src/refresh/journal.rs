@@ -1,13 +1,32 @@
-//! What became of every refresh, as a log in the store: it says which catalog the index equals, if that is known.
+//! What became of every refresh, as a log in the store, and with that, what the index holds: which catalog it equals, or which it may have parts of.
+//!
+//! A catalog is in the registry before its refresh begins, since that is where it is read, and so the newest catalog says nothing of the index.
+//! The journal does. A refresh is recorded before it writes anything and after its last write, so that one which was killed in
+//! between leaves a start without an end: then the index may hold something of its catalog, and the next incremental refresh hands over everything. What an
+//! incremental refresh builds on is exact whatever happened:
+//!
+//! - A refresh that ended before it wrote anything (gates refused its generation, the catalog was unreadable or nearly empty, it was cancelled in
+//!   time) is as if it had not been. Its catalog is nobody's basis.
+//! - A generation that gates refused is stored, and an operator may publish it by force, which is not recorded here. So its id is, and where the index says
+//!   that it is current, its catalog counts as handed over.
+//! - Where the index says that a generation is current which is neither the one that refreshes left nor compacted from it (after a rollback,
+//!   say), nothing is known of what it holds, and a full refresh is needed.
+//! - An incremental refresh passes no gates, so it takes no catalog whose generation gates refused, unless by force it is current.
+//!
+//! Users' features come after the publication, as whoever brings both does it (`pagoda refresh`): a process that dies in between leaves a newer catalog with
+//! older histories, which is as good as a log that ends earlier, and doing it again ends as if nothing had happened.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use pagoda_commit_log::{Log, Lsn, Store};
 use pagoda_model::ModelVersion;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::{Mode, RefreshId};
+use super::{Mode, Refresh, RefreshId};
 use crate::error::ItemTowerError;
 
 /// Where the log is in the store.
@@ -32,6 +51,9 @@ pub enum Record {
         refresh: Lsn,
         /// The position in the index's log of its last write or its publication.
         lsn: Lsn,
+        /// The generation that it published or wrote into; None in records of older versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        generation_id: Option<String>,
     },
     /// It ended with an error.
     Failed {
@@ -39,12 +61,31 @@ pub enum Record {
         refresh: Lsn,
         /// Why.
         error: String,
+        /// Whether it is certain that the index got nothing of it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        nothing_written: bool,
+        /// What gates refused, if they did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Refused>,
     },
     /// It ended at somebody's request.
     Cancelled {
         /// The position of its start.
         refresh: Lsn,
+        /// Whether it is certain that the index got nothing of it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        nothing_written: bool,
     },
+}
+
+/// A generation that was built and that gates refused to publish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// The catalog it was built from.
+    pub catalog_version: u64,
+    /// The generation.
+    pub generation_id: String,
 }
 
 /// A catalog and the model whose embeddings of it the index took.
@@ -56,48 +97,115 @@ pub struct Baseline {
     pub model: ModelVersion,
 }
 
+/// What an incremental refresh may take for granted of the index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// It equals this catalog.
+    Equal(u64),
+    /// Whatever it holds by refreshes is of these catalogs.
+    AmongThese(BTreeSet<u64>),
+}
+
 /// What the records say: a fold over them, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// The refresh whose start was the last record.
-    just_started: Option<(Lsn, Baseline)>,
-    /// What the index equals, if the last records say so: a start and, right after it, its success.
+    known: Known,
+    /// The refresh whose start was the last record, and what was known before it.
+    just_started: Option<(Lsn, Baseline, Known)>,
+    /// The generations that gates refused, by the catalogs that have not passed them since.
+    refused: BTreeMap<u64, String>,
+}
+
+/// What is known of the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Known {
+    /// What it equals, if the last records say so: a start and, right after it, its success.
     equal: Option<Baseline>,
-    /// The catalogs of all refreshes that began since the index last equalled one, that one included.
+    /// The catalogs of all refreshes that began since it last equalled one, that one included.
     begun: BTreeSet<u64>,
+    /// The generation that was current then, unless a full refresh may have published since.
+    generation: Option<String>,
+}
+
+impl Record {
+    /// How a refresh ended, whose progress stands so; `generation_id` is what is current where it wrote.
+    pub(super) fn of_end(refresh: &Refresh, outcome: &Result<(), ItemTowerError>, generation_id: Option<&str>) -> Self {
+        let Refresh { id: RefreshId(start), lsn, catalog_version, .. } = *refresh;
+        let refused = |generation_id: &String| Refused { catalog_version, generation_id: generation_id.clone() };
+        match outcome {
+            Ok(()) => Self::Succeeded { refresh: start, lsn, generation_id: generation_id.map(str::to_owned) },
+            Err(error @ ItemTowerError::Cancelled) => {
+                Self::Cancelled { refresh: start, nothing_written: refresh.wrote_nothing(error) }
+            }
+            Err(error) => Self::Failed {
+                refresh: start,
+                error: error.to_string(),
+                nothing_written: refresh.wrote_nothing(error),
+                refused: refresh.built.as_ref().filter(|_| error.is_of_gates()).map(refused),
+            },
+        }
+    }
 }
 
 impl History {
-    /// The catalog that the index equals in the embeddings of a model, if that is known.
-    pub fn equal_catalog(&self, model: ModelVersion) -> Option<u64> {
-        self.equal.filter(|baseline| baseline.model == model).map(|baseline| baseline.catalog_version)
+    /// What an incremental refresh with a model may take for granted, when the current generation of its space has this lineage (itself, after those that it
+    /// was compacted from; empty where the index does not say). None: nothing.
+    pub fn basis(&self, model: ModelVersion, lineage: &[String]) -> Option<Basis> {
+        let Known { equal, begun, generation } = &self.known;
+        let is_as_left = lineage.is_empty() || generation.as_ref().is_none_or(|left| lineage.contains(left));
+        if is_as_left && let Some(equal) = equal.filter(|equal| equal.model == model) {
+            return Some(Basis::Equal(equal.catalog_version));
+        }
+        let forced = self.refused.iter().filter(|(_, generation)| lineage.contains(generation));
+        let forced: Vec<u64> = forced.map(|(catalog, _)| *catalog).collect();
+        let among_these = || Basis::AmongThese(begun.iter().copied().chain(forced.iter().copied()).collect());
+        (is_as_left || !forced.is_empty()).then(among_these)
     }
 
-    /// The catalog that the index equals in the embeddings of whichever model, if that is known.
-    pub fn known_catalog(&self) -> Option<u64> {
-        self.equal.map(|baseline| baseline.catalog_version)
-    }
-
-    /// The catalogs whose items the index may hold.
+    /// The catalogs whose items the index may hold, but for generations that were published by force.
     pub fn catalogs_begun(&self) -> impl Iterator<Item = u64> + '_ {
-        self.begun.iter().copied()
+        self.known.begun.iter().copied()
+    }
+
+    /// The catalogs whose generations gates refused, with these, but for one of this lineage.
+    pub fn refused<'h>(&'h self, lineage: &'h [String]) -> impl Iterator<Item = (u64, &'h str)> {
+        let refused = self.refused.iter().map(|(catalog, generation)| (*catalog, generation.as_str()));
+        refused.filter(move |(_, generation)| !lineage.iter().any(|of_line| of_line == generation))
     }
 
     /// Takes in the next record.
     pub fn apply(&mut self, lsn: Lsn, record: &Record) {
-        self.equal = None;
-        match (self.just_started.take(), record) {
-            (_, &Record::Started { catalog_version, model_version, .. }) => {
-                self.begun.insert(catalog_version);
-                self.just_started = Some((lsn, Baseline { catalog_version, model: model_version }));
-            }
-            // Only a success right after its own start proves anything: else another refresh wrote at the same time.
-            (Some((start, baseline)), Record::Succeeded { refresh, .. }) if start == *refresh => {
-                self.equal = Some(baseline);
-                self.begun = BTreeSet::from([baseline.catalog_version]);
-            }
-            _ => {}
+        if let Record::Failed { refused: Some(Refused { catalog_version, generation_id }), .. } = record {
+            self.refused.insert(*catalog_version, generation_id.clone());
         }
+        // Only an end right after its own start proves anything: else another refresh wrote at the same time.
+        match (self.just_started.take(), record) {
+            (_, &Record::Started { mode, catalog_version, model_version }) => {
+                self.start(lsn, mode, Baseline { catalog_version, model: model_version });
+            }
+            (Some((start, baseline, _)), Record::Succeeded { refresh, generation_id, .. }) if start == *refresh => {
+                // It passed the gates, or its generation is current by force.
+                self.refused.retain(|catalog, _| *catalog != baseline.catalog_version);
+                let (begun, generation) = (BTreeSet::from([baseline.catalog_version]), generation_id.clone());
+                self.known = Known { equal: Some(baseline), begun, generation };
+            }
+            (
+                Some((start, _, before)),
+                Record::Failed { refresh, nothing_written: true, .. }
+                | Record::Cancelled { refresh, nothing_written: true },
+            ) if start == *refresh => self.known = before,
+            _ => self.known.equal = None,
+        }
+    }
+
+    fn start(&mut self, lsn: Lsn, mode: Mode, baseline: Baseline) {
+        let before = self.known.clone();
+        self.known.equal = None;
+        self.known.begun.insert(baseline.catalog_version);
+        if mode == Mode::Full {
+            self.known.generation = None;
+        }
+        self.just_started = Some((lsn, baseline, before));
     }
 }
 
@@ -132,23 +240,8 @@ impl Journal {
         self.append(&Record::Started { mode, catalog_version, model_version }).await.map(RefreshId)
     }
 
-    /// Records how a refresh ended.
-    pub async fn end(
-        &self,
-        id: RefreshId,
-        outcome: &Result<(), ItemTowerError>,
-        lsn: Lsn,
-    ) -> Result<(), ItemTowerError> {
-        let refresh = id.0;
-        let record = match outcome {
-            Ok(()) => Record::Succeeded { refresh, lsn },
-            Err(ItemTowerError::Cancelled) => Record::Cancelled { refresh },
-            Err(error) => Record::Failed { refresh, error: error.to_string() },
-        };
-        self.append(&record).await.map(drop)
-    }
-
-    async fn append(&self, record: &Record) -> Result<Lsn, ItemTowerError> {
+    /// Records what became of a refresh; returns the position.
+    pub async fn append(&self, record: &Record) -> Result<Lsn, ItemTowerError> {
         let bytes = serde_json::to_vec(record).map_err(|e| ItemTowerError::Internal(e.to_string()))?;
         Ok(self.log.append(bytes.into()).await?)
     }
@@ -163,34 +256,116 @@ mod tests {
     const MODEL: ModelVersion = ModelVersion { space: SpaceId(7), revision: 0 };
     const OTHER: ModelVersion = ModelVersion { space: SpaceId(8), revision: 0 };
 
-    fn started(catalog_version: u64) -> Record {
-        Record::Started { mode: Mode::Full, catalog_version, model_version: MODEL }
+    fn started(mode: Mode, catalog_version: u64) -> Record {
+        Record::Started { mode, catalog_version, model_version: MODEL }
     }
 
-    fn succeeded(refresh: u64) -> Record {
-        Record::Succeeded { refresh: Lsn(refresh), lsn: Lsn(99) }
+    fn full(catalog_version: u64) -> Record {
+        started(Mode::Full, catalog_version)
     }
 
-    fn failed(refresh: u64) -> Record {
-        Record::Failed { refresh: Lsn(refresh), error: "x".into() }
+    fn incremental(catalog_version: u64) -> Record {
+        started(Mode::Incremental, catalog_version)
     }
 
-    fn history(records: &[Record]) -> (Option<u64>, Vec<u64>) {
+    fn succeeded(refresh: u64, generation: &str) -> Record {
+        let generation_id = (!generation.is_empty()).then(|| generation.to_owned());
+        Record::Succeeded { refresh: Lsn(refresh), lsn: Lsn(99), generation_id }
+    }
+
+    fn failed(refresh: u64, nothing_written: bool) -> Record {
+        Record::Failed { refresh: Lsn(refresh), error: "x".into(), nothing_written, refused: None }
+    }
+
+    fn refused(refresh: u64, catalog_version: u64, generation: &str) -> Record {
+        let refused = Some(Refused { catalog_version, generation_id: generation.into() });
+        Record::Failed { refresh: Lsn(refresh), error: "x".into(), nothing_written: true, refused }
+    }
+
+    fn history(records: &[Record]) -> History {
         let mut history = History::default();
         (1..).zip(records).for_each(|(lsn, record)| history.apply(Lsn(lsn), record));
-        assert_eq!(history.equal_catalog(OTHER), None);
-        (history.equal_catalog(MODEL), history.catalogs_begun().collect())
+        history
+    }
+
+    /// What is known when an index that says nothing of lineages is refreshed.
+    fn basis(records: &[Record]) -> Basis {
+        history(records).basis(MODEL, &[]).unwrap()
+    }
+
+    fn among(catalogs: &[u64]) -> Basis {
+        Basis::AmongThese(catalogs.iter().copied().collect())
+    }
+
+    fn line(generations: &[&str]) -> Vec<String> {
+        generations.iter().map(|&generation| generation.to_owned()).collect()
     }
 
     #[test]
     fn only_a_success_right_after_its_own_start_is_believed() {
-        assert_eq!(history(&[]), (None, vec![]));
-        assert_eq!(history(&[started(5), succeeded(1)]), (Some(5), vec![5]));
-        assert_eq!(history(&[started(5), succeeded(1), started(6)]), (None, vec![5, 6]), "killed");
-        assert_eq!(history(&[started(5), succeeded(1), started(6), failed(3)]), (None, vec![5, 6]));
-        assert_eq!(history(&[started(5), started(6), succeeded(2), succeeded(1)]), (None, vec![6]), "interleaved");
-        let recovered = [started(5), succeeded(1), started(6), failed(3), started(7), succeeded(5)];
-        assert_eq!(history(&recovered), (Some(7), vec![7]));
+        assert_eq!(basis(&[]), among(&[]));
+        assert_eq!(basis(&[full(5), succeeded(1, "")]), Basis::Equal(5));
+        assert_eq!(history(&[full(5), succeeded(1, "")]).basis(OTHER, &[]), Some(among(&[5])));
+        assert_eq!(basis(&[full(5), succeeded(1, ""), full(6)]), among(&[5, 6]), "killed");
+        assert_eq!(basis(&[full(5), succeeded(1, ""), full(6), failed(3, false)]), among(&[5, 6]));
+        assert_eq!(basis(&[full(5), full(6), succeeded(2, ""), succeeded(1, "")]), among(&[6]), "interleaved");
+        let recovered = [full(5), succeeded(1, ""), full(6), failed(3, false), full(7), succeeded(5, "")];
+        assert_eq!(basis(&recovered), Basis::Equal(7));
+    }
+
+    #[test]
+    fn a_refresh_that_wrote_nothing_is_as_if_it_had_not_been() {
+        let ended = [full(5), succeeded(1, "a"), full(6)];
+        let cancelled = Record::Cancelled { refresh: Lsn(3), nothing_written: true };
+        for end in [failed(3, true), refused(3, 6, "b"), cancelled] {
+            let history = history(&[ended.as_slice(), &[end]].concat());
+            assert_eq!(history.basis(MODEL, &line(&["a"])), Some(Basis::Equal(5)));
+            assert_eq!(history.catalogs_begun().collect::<Vec<_>>(), [5]);
+        }
+        let interleaved = [full(5), full(6), failed(2, true), succeeded(1, "a")];
+        assert_eq!(basis(&interleaved), among(&[5]), "the first did not end right after its start");
+    }
+
+    #[test]
+    fn another_generation_than_was_left_is_no_basis() {
+        let left = [full(4), succeeded(1, "a"), full(5), succeeded(3, "b"), incremental(6), succeeded(5, "b")];
+        let history = history(&left);
+        assert_eq!(history.basis(MODEL, &line(&["b"])), Some(Basis::Equal(6)));
+        assert_eq!(history.basis(MODEL, &line(&["b", "compacted", "again"])), Some(Basis::Equal(6)));
+        assert_eq!(history.basis(MODEL, &line(&["a"])), None, "rolled back");
+        let killed = [left.as_slice(), &[incremental(7)]].concat();
+        assert_eq!(self::history(&killed).basis(MODEL, &line(&["a"])), None, "rolled back");
+        assert_eq!(self::history(&killed).basis(MODEL, &line(&["b"])), Some(among(&[6, 7])));
+        let killed = [left.as_slice(), &[full(7)]].concat();
+        assert_eq!(self::history(&killed).basis(MODEL, &line(&["c"])), Some(among(&[6, 7])), "it may have published c");
+    }
+
+    #[test]
+    fn a_refused_generation_that_is_current_by_force_counts_as_handed_over() {
+        let records = [full(4), succeeded(1, "a"), full(5), refused(3, 5, "b"), incremental(6), succeeded(5, "a")];
+        let history = history(&records);
+        let refused = |line: &[String]| history.refused(line).map(|(catalog, _)| catalog).collect::<Vec<_>>();
+        assert_eq!((history.basis(MODEL, &line(&["a"])), refused(&line(&["a"]))), (Some(Basis::Equal(6)), vec![5]));
+        let forced = line(&["b", "compacted"]);
+        assert_eq!((history.basis(MODEL, &forced), refused(&forced)), (Some(among(&[5, 6])), vec![]));
+        let built_on = [records.as_slice(), &[incremental(7), succeeded(7, "compacted")]].concat();
+        assert_eq!(self::history(&built_on).basis(MODEL, &forced), Some(Basis::Equal(7)));
+    }
+
+    #[test]
+    fn a_catalog_that_passes_the_gates_later_is_not_refused_any_more() {
+        let records = [full(5), refused(1, 5, "b"), full(5), succeeded(3, "c")];
+        assert_eq!(history(&records[..2]).refused(&[]).collect::<Vec<_>>(), [(5, "b")]);
+        assert_eq!(history(&records).refused(&[]).count(), 0);
+    }
+
+    #[test]
+    fn records_of_older_versions_are_read() {
+        let read = |json: &str| serde_json::from_str::<Record>(json).unwrap();
+        assert_eq!(read(r#"{"record":"succeeded","refresh":1,"lsn":99}"#), succeeded(1, ""));
+        assert_eq!(read(r#"{"record":"failed","refresh":1,"error":"x"}"#), failed(1, false));
+        let cancelled = Record::Cancelled { refresh: Lsn(1), nothing_written: false };
+        assert_eq!(read(r#"{"record":"cancelled","refresh":1}"#), cancelled);
     }
 
     #[tokio::test]
@@ -198,12 +373,13 @@ mod tests {
         let store = Store::open("memory://").unwrap();
         let (ours, theirs) = (Journal::open(store.clone()).await.unwrap(), Journal::open(store).await.unwrap());
         assert_eq!(theirs.history().await.unwrap(), History::default());
+        let basis = async |journal: &Journal| journal.history().await.unwrap().basis(MODEL, &[]).unwrap();
         let id = ours.start(Mode::Full, Baseline { catalog_version: 4, model: MODEL }).await.unwrap();
-        assert_eq!(theirs.history().await.unwrap().equal_catalog(MODEL), None);
-        ours.end(id, &Ok(()), Lsn(3)).await.unwrap();
-        assert_eq!(theirs.history().await.unwrap().equal_catalog(MODEL), Some(4));
+        assert_eq!(basis(&theirs).await, among(&[4]));
+        ours.append(&succeeded(id.0.0, "a")).await.unwrap();
+        assert_eq!(basis(&theirs).await, Basis::Equal(4));
         let id = theirs.start(Mode::Incremental, Baseline { catalog_version: 5, model: MODEL }).await.unwrap();
-        theirs.end(id, &Err(ItemTowerError::Cancelled), Lsn(3)).await.unwrap();
-        assert_eq!(ours.history().await.unwrap().equal_catalog(MODEL), None);
+        theirs.append(&failed(id.0.0, false)).await.unwrap();
+        assert_eq!(basis(&ours).await, among(&[4, 5]));
     }
 }

@@ -11,7 +11,7 @@ mod operations;
 mod progress;
 mod refresher;
 
-pub use journal::{Baseline, History, Journal, Record};
+pub use journal::{Baseline, Basis, History, Journal, Record, Refused};
 pub use operations::Refreshes;
 pub use progress::{Mode, Refresh, RefreshId, State};
 pub use refresher::{Refresher, Settings, Wish};

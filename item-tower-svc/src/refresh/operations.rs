@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Refresh, Wish,
+    Record, Refresh, Wish,
     progress::Progress,
     refresher::{Plan, Refresher},
 };
@@ -138,8 +138,10 @@ async fn supervise(
 ) {
     let work = AssertUnwindSafe(refresher.run(&plan, &progress, &cancel)).catch_unwind().await;
     let outcome = work.unwrap_or_else(|_| Err(ItemTowerError::Internal("the refresh panicked".into())));
-    let Refresh { id, lsn, .. } = progress.now();
-    if let Err(error) = refresher.journal.end(id, &outcome, lsn).await {
+    let ended = progress.now();
+    let Refresh { id, lsn, .. } = ended;
+    let generation_id = ended.generation_id.as_ref().or(plan.lineage().last()).map(String::as_str);
+    if let Err(error) = refresher.journal.append(&Record::of_end(&ended, &outcome, generation_id)).await {
         tracing::warn!(%id, %error, "the end of a refresh was not recorded, so the next incremental one embeds everything");
     }
     match &outcome {

@@ -11,7 +11,10 @@ use pagoda_model::ModelVersion;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::{catalog::Catalog, error::ItemTowerError};
+use crate::{
+    catalog::{Catalog, Unfilterable},
+    error::ItemTowerError,
+};
 
 /// A refresh's id: the position of its start in the journal, so that no two are the same, whichever processes they ran in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,10 @@ pub struct Refresh {
     pub items_deleted: u64,
     /// Rows that were left out.
     pub refused: BadRows,
+    /// What items are searched without.
+    pub unfilterable: Unfilterable,
+    /// The generation, once it is built; it may come to be refused.
+    pub built: Option<String>,
     /// The generation, once published.
     pub generation_id: Option<String>,
     /// The generation that is stored and that the index's gates refused.
@@ -108,6 +115,8 @@ impl Refresh {
             items_embedded: 0,
             items_deleted: 0,
             refused: BadRows::default(),
+            unfilterable: Unfilterable::default(),
+            built: None,
             generation_id: None,
             refused_generation_id: None,
             lsn: Lsn::default(),
@@ -116,6 +125,11 @@ impl Refresh {
             clock: Instant::now(),
             took: None,
         }
+    }
+
+    /// Whether a refresh that ended so has written nothing into the index, as far as is certain.
+    pub(super) fn wrote_nothing(&self, error: &ItemTowerError) -> bool {
+        self.lsn == Lsn::default() && (self.state != State::Publishing || error.is_refusal())
     }
 
     /// The time spent so far, or in all.
@@ -139,6 +153,7 @@ impl Progress {
         self.0.send_modify(|refresh| {
             (refresh.items_read, refresh.items_total) = (count, count);
             refresh.refused = catalog.refused.clone();
+            refresh.unfilterable = catalog.unfilterable.clone();
         });
     }
 
@@ -160,8 +175,11 @@ impl Progress {
         self.0.send_modify(|refresh| refresh.lsn = lsn);
     }
 
-    pub(super) fn publishing(&self) {
-        self.0.send_modify(|refresh| refresh.state = State::Publishing);
+    pub(super) fn publishing(&self, generation_id: &str) {
+        self.0.send_modify(|refresh| {
+            refresh.state = State::Publishing;
+            refresh.built = Some(generation_id.to_owned());
+        });
     }
 
     pub(super) fn published(&self, generation_id: String, lsn: Lsn) {

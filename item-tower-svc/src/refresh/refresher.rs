@@ -6,7 +6,7 @@ use pagoda_model::bundle::ModelBundle;
 use pagoda_registry::Entry;
 use tokio_util::sync::CancellationToken;
 
-use super::{Baseline, History, Journal, Mode, progress::Progress};
+use super::{Baseline, Basis, History, Journal, Mode, progress::Progress};
 use crate::{
     attributes::Declared,
     catalog::{self, Catalogs, schema_difference},
@@ -88,7 +88,26 @@ impl Refresher {
         }
         let (filterable, history) = (Declared::by(&schema.item), self.journal.history().await?);
         let plan = Plan { mode: wish.mode, index, catalog, filterable, model, history };
-        plan.check_space().map(|()| plan)
+        if plan.mode == Mode::Incremental {
+            plan.check_space()?;
+            self.check_gates(&plan).await?;
+            plan.basis()?;
+        }
+        Ok(plan)
+    }
+
+    /// An incremental refresh passes no gates, so what they refused is not for it, under whichever version.
+    async fn check_gates(&self, plan: &Plan) -> Result<(), ItemTowerError> {
+        for (version, generation) in plan.history.refused(plan.lineage()) {
+            if self.catalogs.entry(version).await?.files == plan.catalog.files {
+                let why = format!(
+                    "the index's gates refused its generation {generation}, and an incremental refresh passes no gates; do a full \
+                     one, or bring another catalog"
+                );
+                return Err(catalog::refused(&plan.catalog, why));
+            }
+        }
+        Ok(())
     }
 
     /// Does the work. Cancelled at any time until it publishes.
@@ -110,10 +129,25 @@ impl Refresher {
 }
 
 impl Plan {
+    /// The generation that an incremental refresh writes into, after those that it was compacted from.
+    pub(super) fn lineage(&self) -> &[String] {
+        self.index.lineage_of(self.model.version().space)
+    }
+
+    /// What an incremental refresh takes for granted of the index.
+    pub(super) fn basis(&self) -> Result<Basis, ItemTowerError> {
+        let another = || {
+            let current = self.index.generation_of(self.model.version().space);
+            let why = format!("generation {current} is current, which is not what the last refresh left");
+            ItemTowerError::FullRefreshNeeded(why)
+        };
+        self.history.basis(self.model.version(), self.lineage()).ok_or_else(another)
+    }
+
     /// An incremental refresh writes into a generation of the newest model's space, so there has to be one.
     fn check_space(&self) -> Result<(), ItemTowerError> {
         let space = self.model.version().space;
-        if self.mode == Mode::Full || self.index.models.iter().any(|held| held.space == space) {
+        if self.index.models.iter().any(|held| held.space == space) {
             return Ok(());
         }
         let held: Vec<String> = self.index.models.iter().map(ToString::to_string).collect();

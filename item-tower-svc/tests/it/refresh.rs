@@ -73,6 +73,24 @@ async fn a_full_refresh_brings_back_what_an_incremental_one_deleted_and_nothing_
 }
 
 #[tokio::test]
+async fn a_full_refresh_brings_back_what_was_deleted_although_a_refresh_failed_in_between() {
+    let mut service = Service::with_model().await;
+    let all = ["a,1|0", "b,1|0", "c,1|0"];
+    service.catalog(&all).await;
+    service.refresh(Full).await;
+    service.catalog(&all[..1]).await;
+    assert_eq!(service.refresh(Incremental).await.items_deleted, 2);
+    service.catalog(&["a,1|0", "x,1|0"]).await;
+    service.index.held().refuse = Some(Status::resource_exhausted("the delta is full"));
+    assert_eq!(service.refresh(Incremental).await.state(), RefreshState::Failed);
+    service.index.held().refuse = None;
+    service.catalog(&all).await;
+    let end = service.refresh(Full).await;
+    assert_eq!(end.state(), RefreshState::Succeeded, "{}", end.error);
+    assert_eq!(service.index.held().items.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
 async fn an_incremental_refresh_does_not_empty_the_index() {
     let mut service = Service::with_model().await;
     let rows: Vec<String> = (0..300).map(|n| format!("i{n},1|0")).collect();
@@ -87,6 +105,7 @@ async fn an_incremental_refresh_does_not_empty_the_index() {
     service.catalog(&rows[..160]).await;
     let end = service.refresh(Incremental).await;
     assert_eq!((end.state(), end.items_deleted), (RefreshState::Succeeded, 140), "{}", end.error);
+    assert_eq!(end.items_embedded, 0, "the one that was refused had written nothing");
 }
 
 #[tokio::test]
@@ -118,6 +137,24 @@ async fn a_build_that_is_refused_fails_the_refresh_and_publishes_nothing() {
     assert_eq!(end.state(), RefreshState::Failed);
     assert!(end.error.contains("gate recall refused: 0.1 of 0.9"), "{}", end.error);
     assert_eq!((end.generation_id.as_str(), service.index.held().publications), ("", 0));
+}
+
+#[tokio::test]
+async fn after_a_refused_refresh_an_incremental_one_hands_over_what_changed_since_the_last_good_one() {
+    let mut service = Service::with_model().await;
+    service.catalog(&["a,1|0", "b,1|0", "c,1|0"]).await;
+    service.refresh(Full).await;
+    let others: Vec<String> = (0..200).map(|n| format!("other{n},1|0")).collect();
+    service.catalog(&others.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    service.index.held().refuse = Some(Status::failed_precondition("refused"));
+    assert_eq!(service.refresh(Full).await.state(), RefreshState::Failed);
+    service.index.held().refuse = None;
+    service.catalog(&["a,1|0", "b,0|1", "d,1|0"]).await;
+    let end = service.refresh(Incremental).await;
+    assert_eq!((end.state(), end.items_embedded, end.items_deleted), (RefreshState::Succeeded, 2, 1), "{}", end.error);
+    let held = service.index.held().clone();
+    assert_eq!(held.items.keys().collect::<Vec<_>>(), ["a", "b", "d"]);
+    assert_eq!(held.deletes, [["c"]], "and none of the refused catalog");
 }
 
 #[tokio::test]

@@ -16,7 +16,10 @@ pub use batch::{Column, EncodedBatch};
 pub use encoder::Encoder;
 pub(crate) use encoder::Encoding;
 pub(crate) use ids::IdRows;
-pub use validation::{FeatureFault, InvalidFeatures, LIST_LENGTH_LIMIT, TEXT_BYTES_LIMIT, validate};
+pub use validation::{
+    FILTERABLE_BYTES_LIMIT, FeatureFault, InvalidFeatures, LIST_LENGTH_LIMIT, TEXT_BYTES_LIMIT, too_long_to_filter_by,
+    too_many_to_filter_by, validate,
+};
 pub use vocabulary::{
     InvalidVocabularies, Learned, OUT_OF_VOCABULARY, Vocabularies, Vocabulary, VocabularyBuilder, VocabularyLimits,
 };

@@ -2,7 +2,7 @@
 
 use crate::{
     Entity, FeatureValue, ID_BYTES_LIMIT,
-    schema::{EntitySchema, Feature, FeatureKind},
+    schema::{EntitySchema, FeatureKind},
 };
 
 /// The longest text of a feature, in bytes.
@@ -10,10 +10,10 @@ pub const TEXT_BYTES_LIMIT: usize = 4096;
 /// The most texts in one list.
 pub const LIST_LENGTH_LIMIT: usize = 10_000;
 
-/// The longest text of a filterable feature, in bytes, and the most of them in one list: the index keeps them whole.
-pub(super) const FILTERABLE_BYTES_LIMIT: usize = 128;
-/// The most texts in a filterable list.
-pub(super) const FILTERABLE_LENGTH_LIMIT: usize = 64;
+/// The longest text that can be filtered by, in bytes: the index keeps them whole.
+pub const FILTERABLE_BYTES_LIMIT: usize = 128;
+/// The most texts in a list that is filtered by.
+const FILTERABLE_LENGTH_LIMIT: usize = 64;
 
 /// One fault of one feature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,15 +38,34 @@ pub fn validate(schema: &EntitySchema, entity: &Entity) -> Result<(), InvalidFea
     }
     for (name, value) in &entity.features {
         let declared = schema.features.iter().find(|f| f.name == *name);
-        let fault = declared.map_or_else(
-            || Some(not_declared(schema)),
-            |f| fault_of(&f.kind, value).or_else(|| filter_fault(f, value)),
-        );
+        let fault = declared.map_or_else(|| Some(not_declared(schema)), |f| fault_of(&f.kind, value));
         if let Some(description) = fault {
             faults.push(FeatureFault { feature: name.chars().take(128).collect(), description });
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(InvalidFeatures(faults)) }
+}
+
+/// Why a good value cannot be kept to filter by: it has too many texts. To leave some out would let a filter's `none_of` find what it must not.
+pub fn too_many_to_filter_by(value: &FeatureValue) -> Option<String> {
+    let found = texts_of(value).len();
+    let fault = || format!("a filterable list has at most {FILTERABLE_LENGTH_LIMIT} texts, found {found}");
+    (found > FILTERABLE_LENGTH_LIMIT).then(fault)
+}
+
+/// Why a text of a good value cannot be kept to filter by: it is too long. No filter can name it either, so that every filter answers the same
+/// without it.
+pub fn too_long_to_filter_by(value: &FeatureValue) -> Option<String> {
+    let long = texts_of(value).iter().find(|text| text.len() > FILTERABLE_BYTES_LIMIT)?;
+    Some(format!("a filterable text has at most {FILTERABLE_BYTES_LIMIT} bytes, found {}", long.len()))
+}
+
+fn texts_of(value: &FeatureValue) -> &[String] {
+    match value {
+        FeatureValue::Text(text) => std::slice::from_ref(text),
+        FeatureValue::Texts(texts) => texts,
+        FeatureValue::Number(_) | FeatureValue::Floats(_) => &[],
+    }
 }
 
 fn not_declared(schema: &EntitySchema) -> String {
@@ -70,21 +89,6 @@ fn fault_of(kind: &FeatureKind, value: &FeatureValue) -> Option<String> {
         (FeatureKind::Dense { dim }, FeatureValue::Floats(floats)) => floats_fault(*dim, floats),
         _ => Some(format!("expected {}, found {}", expected(kind), found(value))),
     }
-}
-
-/// What is wrong with a good value as one to filter by.
-fn filter_fault(feature: &Feature, value: &FeatureValue) -> Option<String> {
-    let texts = match value {
-        _ if !feature.filterable => return None,
-        FeatureValue::Text(text) => std::slice::from_ref(text),
-        FeatureValue::Texts(texts) => texts,
-        FeatureValue::Number(_) | FeatureValue::Floats(_) => return None,
-    };
-    if texts.len() > FILTERABLE_LENGTH_LIMIT {
-        return Some(format!("a filterable list has at most {FILTERABLE_LENGTH_LIMIT} texts, found {}", texts.len()));
-    }
-    let long = texts.iter().find(|text| text.len() > FILTERABLE_BYTES_LIMIT)?;
-    Some(format!("a filterable text has at most {FILTERABLE_BYTES_LIMIT} bytes, found {}", long.len()))
 }
 
 fn text_fault(text: &str) -> Option<String> {
@@ -185,21 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_filterable_is_short_enough_for_the_index() {
-        let features = vec![
-            Feature::new("tag", FeatureKind::Categorical).filterable(),
-            Feature::new("tags", FeatureKind::CategoricalList).filterable(),
-            Feature::new("text", FeatureKind::Categorical),
-        ];
-        let schema = EntitySchema { id: "id".into(), title: None, features };
-        let fault_of = |name: &str, value| {
-            let entity = Entity { id: "a".into(), features: [(name.to_owned(), value)].into() };
-            validate(&schema, &entity).err().map(|faults| faults.to_string())
-        };
+    fn what_cannot_be_filtered_by_is_told_apart_and_no_business_of_the_towers() {
         let long = "x".repeat(FILTERABLE_BYTES_LIMIT + 1);
-        assert!(fault_of("tag", FeatureValue::Text(long.clone())).unwrap().contains("at most 128 bytes"));
-        assert!(fault_of("tags", FeatureValue::Texts(vec!["a".into(), long.clone()])).unwrap().contains("129"));
-        assert!(fault_of("tags", FeatureValue::Texts(vec!["a".into(); 65])).unwrap().contains("at most 64"));
-        assert_eq!(fault_of("text", FeatureValue::Text(long)), None);
+        let text = FeatureValue::Text(long.clone());
+        assert!(too_long_to_filter_by(&text).unwrap().contains("at most 128 bytes, found 129"));
+        let one_of_two = FeatureValue::Texts(vec!["a".into(), long.clone()]);
+        assert!(too_long_to_filter_by(&one_of_two).is_some() && too_many_to_filter_by(&one_of_two).is_none());
+        let many = FeatureValue::Texts(vec!["a".into(); FILTERABLE_LENGTH_LIMIT + 1]);
+        assert!(too_many_to_filter_by(&many).unwrap().contains("at most 64 texts, found 65"));
+        assert_eq!(too_long_to_filter_by(&FeatureValue::Floats(vec![0.0; 100])), None);
+        let mut schema = schema();
+        schema.features[0].filterable = true;
+        assert_eq!(validate(&schema, &entity(&[("tags", many)])), Ok(()));
+        assert_eq!(validate(&schema, &entity(&[("tags", one_of_two)])), Ok(()));
     }
 }

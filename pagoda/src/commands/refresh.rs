@@ -1,7 +1,8 @@
 //! `pagoda refresh`: a data directory's items and users are brought to the running services.
 //!
-//! The catalog and the users' features go to the object store first, where the services read them; then item-tower-svc
-//! embeds the items and hands them to index-svc, and this command waits until Recall answers with all of it.
+//! The catalog goes to the object store first, where item-tower-svc reads it; it embeds the items and hands them to index-svc. Only then
+//! do the users' features, which lie in the store by now, become the newest, so that a refresh that is refused changes nothing for anybody. At
+//! last this command waits until Recall answers with all of it. Killed at any point and run again, it ends as if it had not been.
 
 use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path, time::Duration};
 
@@ -9,13 +10,13 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use indicatif::ProgressBar;
 use pagoda_commit_log::Store;
-use pagoda_dataset::{BadRows, Dataset, SCHEMA_FILE, user_snapshot, write_entities_parquet};
+use pagoda_dataset::{BadRows, Dataset, SCHEMA_FILE, UserSnapshot, user_snapshot, write_entities_parquet};
 use pagoda_proto::{
     index::v1::GetIndexStatusRequest,
     item::v1::{Refresh, RefreshMode, RefreshState, StartRefreshRequest, WatchRefreshRequest},
     user::v1::GetUserTowerStatusRequest,
 };
-use pagoda_registry::{Entry, Kind, Registry};
+use pagoda_registry::{Entry, Kind, Registry, Staged};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -38,11 +39,11 @@ pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
     let registry = open_registry(&addresses.store).await?;
     let data = Dataset::open(&args.data)?;
     let mode = mode(args.full, &registry, &mut clients).await?;
-    let refresh = refresh(&registry, &mut clients, &data, mode).await?;
+    let refreshed = refresh(&registry, &mut clients, &data, mode).await?;
     if args.json {
-        return say_json(&as_json(&refresh));
+        return say_json(&refreshed.as_json());
     }
-    say_end(&refresh);
+    say_end(&refreshed);
     Ok(())
 }
 
@@ -61,18 +62,39 @@ pub(crate) async fn open_registry(store: &str) -> Result<Registry> {
     Ok(Registry::open(store).await?)
 }
 
-/// Publishes catalog and users, refreshes, and waits until Recall serves the result.
+/// What a refresh did.
+pub(crate) struct Refreshed {
+    refresh: Refresh,
+    /// Without the users themselves.
+    users: UserSnapshot,
+}
+
+impl Refreshed {
+    fn as_json(&self) -> Value {
+        let UserSnapshot { users, bad_interactions, unknown_items } = &self.users;
+        let bad = |rows: &BadRows| json!({ "count": rows.count, "first": rows.first });
+        let mut said = as_json(&self.refresh);
+        said["bad_users"] = bad(&users.bad_rows);
+        said["bad_interactions"] = bad(bad_interactions);
+        said["unknown_items"] =
+            json!({ "rows": unknown_items.rows, "items": unknown_items.items, "first": unknown_items.first });
+        said
+    }
+}
+
+/// Hands over catalog and users, refreshes, and waits until Recall serves the result.
 pub(crate) async fn refresh(
     registry: &Registry,
     clients: &mut Clients,
     data: &Dataset,
     mode: RefreshMode,
-) -> Result<Refresh> {
+) -> Result<Refreshed> {
+    let (snapshot, left_out) = stage_users(registry, data).await?;
     let catalog = publish_catalog(registry, data).await?;
-    let users = publish_users(registry, data).await?;
     let refresh = follow(clients, mode, catalog.version).await?;
+    let users = registry.record(snapshot).await?;
     until_served(clients, &refresh, &users).await?;
-    Ok(refresh)
+    Ok(Refreshed { refresh, users: left_out })
 }
 
 /// An incremental refresh needs a generation of the newest model; where there is none, says so and does a full one.
@@ -99,11 +121,13 @@ async fn publish_catalog(registry: &Registry, data: &Dataset) -> Result<Entry> {
     Ok(registry.publish(Kind::Catalog, "items", json!({}), files).await?)
 }
 
-async fn publish_users(registry: &Registry, data: &Dataset) -> Result<Entry> {
-    let snapshot = user_snapshot(data)?;
-    let bytes = write_entities_parquet(&data.schema().user, &snapshot.entities, &snapshot.titles)?;
+/// Brings the users' features into the store; returns what was left out, too, and the users no more.
+async fn stage_users(registry: &Registry, data: &Dataset) -> Result<(Staged, UserSnapshot)> {
+    let mut snapshot = user_snapshot(data)?;
+    let entities = std::mem::take(&mut snapshot.users.entities);
+    let bytes = write_entities_parquet(&data.schema().user, &entities, &std::mem::take(&mut snapshot.users.titles))?;
     let files = files(data, "users.parquet".to_owned(), bytes);
-    Ok(registry.publish(Kind::UserFeatures, "users", json!({}), files).await?)
+    Ok((registry.stage(Kind::UserFeatures, "users", json!({}), files).await?, snapshot))
 }
 
 fn files(data: &Dataset, table: String, bytes: Vec<u8>) -> BTreeMap<String, Bytes> {
@@ -168,7 +192,7 @@ async fn until_served(clients: &mut Clients, refresh: &Refresh, users: &Entry) -
 }
 
 /// Says what a refresh did.
-pub(crate) fn say_end(refresh: &Refresh) {
+pub(crate) fn say_end(Refreshed { refresh, users }: &Refreshed) {
     let seconds = refresh.elapsed_ms as f64 / 1000.0;
     let embedded = count(refresh.items_embedded);
     let read = count(refresh.items_read);
@@ -180,7 +204,15 @@ pub(crate) fn say_end(refresh: &Refresh) {
         say(format_args!("{embedded} of {read} items embedded, {deleted} deleted, in {seconds:.1} s"));
     }
     let refused = BadRows { count: refresh.items_refused, first: refresh.bad_rows.clone() };
-    refused.note().iter().for_each(|text| say(noted(text)));
+    let left_out = [&refused, &users.users.bad_rows, &users.bad_interactions].into_iter().filter_map(BadRows::note);
+    left_out.chain(users.unknown_items.note()).chain(unfilterable(refresh)).for_each(|text| say(noted(&text)));
+}
+
+fn unfilterable(refresh: &Refresh) -> Option<String> {
+    let Refresh { unfilterable_texts: found, first_unfilterable: first, .. } = refresh;
+    let texts = BadRows { count: *found, first: first.clone() }.lines().join("\n  ");
+    let values = if *found == 1 { "text is" } else { "texts are" };
+    (*found > 0).then(|| format!("{found} {values} too long to filter by; the items are there without:\n  {texts}"))
 }
 
 /// A refresh for programs.
@@ -196,6 +228,8 @@ pub(crate) fn as_json(refresh: &Refresh) -> Value {
         "items_deleted": refresh.items_deleted,
         "items_refused": refresh.items_refused,
         "bad_rows": refresh.bad_rows,
+        "unfilterable_texts": refresh.unfilterable_texts,
+        "first_unfilterable": refresh.first_unfilterable,
         "generation_id": refresh.generation_id,
         "refused_generation_id": refresh.refused_generation_id,
         "lsn": refresh.lsn,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::OnceLock};
 
-use pagoda_dataset::{BadRows, Dataset, EntityTable, Limits, LogIds};
+use pagoda_dataset::{BadRows, Dataset, EntityTable, Limits, LogIds, UnknownItems};
 use pagoda_model::{Entity, Schema, schema::InteractionSchema};
 
 use super::{
@@ -29,6 +29,8 @@ pub(crate) struct Data {
     pub(crate) first_met: Vec<i64>,
     /// Of the users, the items and the log.
     pub(crate) bad_rows: [BadRows; 3],
+    /// Rows of the log that were left out because the items' table does not have their item.
+    pub(crate) unknown_items: UnknownItems,
     /// By part, once they are asked for.
     tallies: OnceLock<[Tally; 3]>,
 }
@@ -68,13 +70,20 @@ impl Data {
         let titles = items.entities.iter().zip(&items.titles);
         let titles = titles.filter_map(|(e, title)| Some((e.id.clone(), title.clone()?))).collect();
         let bad_rows = [users.bad_rows, items.bad_rows, ids.bad_rows.clone()];
+        let unknown_items = ids.unknown_items.clone();
         let catalog = catalog(items.entities, &ids);
         let places: HashMap<&str, u32> = catalog.iter().zip(0..).map(|(e, i)| (e.id.as_str(), i)).collect();
         let item_places: Vec<u32> = ids.items.iter().map(|id| places[id.as_str()]).collect();
         let (log, first_met) = writer.finish(&item_places, catalog.len())?;
         let users = log_users(&schema, users.entities, &ids);
         let event_weights = event_weights(&schema.interactions);
-        Ok(Self { users, catalog, titles, log, event_weights, first_met, bad_rows, tallies: OnceLock::new(), schema })
+        let tallies = OnceLock::new();
+        Ok(Self { users, catalog, titles, log, event_weights, first_met, bad_rows, unknown_items, tallies, schema })
+    }
+
+    /// What the tables left out, a note for each that did.
+    pub(crate) fn left_out(&self) -> impl Iterator<Item = String> {
+        self.bad_rows.iter().filter_map(BadRows::note).chain(self.unknown_items.note())
     }
 
     /// Splits the log as its schema and the configuration say. No part may be empty.
@@ -139,7 +148,8 @@ impl Data {
     ) -> Self {
         let mut writer = LogWriter::new(limits);
         log.rows.iter().for_each(|row| writer.push(row).unwrap());
-        let ids = LogIds { users: log.users, items: log.items, rows: log.rows.len() as u64, bad_rows: log.bad_rows };
+        let rows = log.rows.len() as u64;
+        let ids = LogIds { users: log.users, items: log.items, rows, ..LogIds::default() };
         Self::join(schema, users, items, ids, writer).unwrap()
     }
 }

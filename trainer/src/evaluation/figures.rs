@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use pagoda_dataset::BadRows;
-
 use super::{
     metrics::{coverage, metrics},
     protocol::Protocol,
@@ -39,12 +37,8 @@ pub(super) fn summary(
         baselines: ranked[2..].iter().map(|ranked| (ranked.name.to_owned(), all(ranked))).collect(),
         slices: parts(&sliced).iter().map(|part| slice(part, ranked)).collect(),
         counts: counts(data, protocol),
-        warnings: skipped.into_iter().chain(bad_rows(data)).collect(),
+        warnings: skipped.into_iter().chain(data.left_out()).collect(),
     }
-}
-
-fn bad_rows(data: &Data) -> impl Iterator<Item = String> {
-    data.bad_rows.iter().filter_map(BadRows::note)
 }
 
 fn with_coverage(outcomes: &[Outcome], catalog: usize) -> Metrics {
@@ -91,5 +85,6 @@ fn counts(data: &Data, protocol: &Protocol) -> Counts {
         repeats: protocol.repeats,
         queries: protocol.queries.len() as u64,
         bad_rows: data.bad_rows.iter().map(|bad| bad.count).sum(),
+        unknown_item_rows: data.unknown_items.rows,
     }
 }

@@ -1,6 +1,6 @@
 //! [`MiningLog`]: what mining may know of a data set. Of the log only the training part gets past here.
 
-use pagoda_dataset::{BadRows, Dataset, HISTORY_LIMIT};
+use pagoda_dataset::{Dataset, HISTORY_LIMIT};
 use pagoda_model::{Entity, FeatureValue, Schema};
 
 use super::AskedUser;
@@ -56,9 +56,9 @@ impl MiningLog {
         &self.data
     }
 
-    /// What tables left out as bad rows, a note for each that did.
-    pub fn bad_rows(&self) -> Vec<String> {
-        self.data.bad_rows.iter().filter_map(BadRows::note).collect()
+    /// What the tables left out, a note for each that did.
+    pub fn left_out(&self) -> Vec<String> {
+        self.data.left_out().collect()
     }
 
     /// How many partitions the users are in.

@@ -24,7 +24,7 @@ pub(super) struct Latencies {
 
 /// Calls Recall for known users, one caller first, then several.
 pub(super) async fn measure(data: &Dataset, clients: &Clients) -> Result<Vec<Latencies>> {
-    let users: Vec<String> = user_snapshot(data)?.entities.into_iter().map(|u| u.id).collect();
+    let users: Vec<String> = user_snapshot(data)?.users.entities.into_iter().map(|u| u.id).collect();
     closed_loop(clients.clone(), users.clone(), WARM_UP).await?;
     let mut measured = Vec::new();
     for callers in CALLERS {

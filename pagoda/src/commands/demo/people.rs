@@ -23,7 +23,7 @@ const TITLE_WIDTH: usize = 36;
 /// Recalls for the first users with enough history and prints both sides.
 pub(super) async fn show(data: &Dataset, clients: &mut Clients) -> Result<()> {
     let titles = titles(data)?;
-    let users = user_snapshot(data)?.entities;
+    let users = user_snapshot(data)?.users.entities;
     for user in users.iter().filter(|u| history(data, u).len() >= SHOWN).take(USERS) {
         let reply = recall(clients, &user.id, SHOWN as u32).await?;
         say(format_args!("\nuser {}", user.id));

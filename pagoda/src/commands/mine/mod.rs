@@ -85,7 +85,7 @@ pub(crate) async fn run(args: &MineArgs) -> Result<()> {
         return say_json(&said);
     }
     say_words(&said);
-    log.bad_rows().iter().for_each(|text| say(noted(text)));
+    log.left_out().iter().for_each(|text| say(noted(text)));
     Ok(())
 }
 
