@@ -14,7 +14,7 @@ use std::{
 
 use object_store::{ObjectStore, PutMode, local::LocalFileSystem, path::Path as ObjectPath};
 
-use crate::store_error::StoreError;
+use crate::store_error::{Access, StoreError};
 
 const ID_OBJECT: &str = "store-id";
 
@@ -59,7 +59,9 @@ impl Directory {
         match self.objects.put_opts(&ObjectPath::from(ID_OBJECT), id.into(), PutMode::Create.into()).await {
             // Another process may have been first: its id is as good.
             Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => self.require().await,
-            Err(error) => Err(StoreError::classify(ID_OBJECT, error)),
+            Err(error) => {
+                Err(StoreError::classify(self.folder.display().to_string().into(), Access::Write, ID_OBJECT, error))
+            }
         }
     }
 

@@ -26,5 +26,5 @@ pub use crate::{
     log::{Log, Lsn},
     options::LogOptions,
     store::{Listed, Store, StoreOptions},
-    store_error::StoreError,
+    store_error::{Access, StoreError},
 };

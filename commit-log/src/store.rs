@@ -7,7 +7,11 @@ use futures::{StreamExt, stream::BoxStream};
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, path::Path};
 use tokio::{sync::OnceCell, time::Instant};
 
-use crate::{directory::Directory, open::Opened, store_error::StoreError};
+use crate::{
+    directory::Directory,
+    open::Opened,
+    store_error::{Access, StoreError},
+};
 
 /// How long a store may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +128,7 @@ impl Store {
         let location = parse(path)?;
         self.require_folder().await?;
         let delete = || self.limited(0, self.objects.delete(&location));
-        match self.call(path, true, delete).await {
+        match self.call(Access::Write, path, true, delete).await {
             Err(StoreError::NotFound { .. }) => Ok(()),
             done => done,
         }
@@ -133,7 +137,7 @@ impl Store {
     /// Lists the objects below a folder (`""`: all), sorted by path.
     pub async fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         let prefix = parse(folder)?;
-        let listed = self.call(folder, true, || self.collect(self.objects.list(Some(&prefix)))).await?;
+        let listed = self.call(Access::Read, folder, true, || self.collect(self.objects.list(Some(&prefix)))).await?;
         self.require_folder().await.map(|()| listed)
     }
 
@@ -141,14 +145,14 @@ impl Store {
     pub async fn list_after(&self, folder: &str, path: &str) -> Result<Vec<Listed>, StoreError> {
         let (prefix, offset) = (parse(folder)?, parse(path)?);
         let list = || self.collect(self.objects.list_with_offset(Some(&prefix), &offset));
-        let listed = self.call(folder, true, list).await?;
+        let listed = self.call(Access::Read, folder, true, list).await?;
         self.require_folder().await.map(|()| listed)
     }
 
     /// Whether there is such an object.
     pub async fn exists(&self, path: &str) -> Result<bool, StoreError> {
         let location = parse(path)?;
-        match self.call(path, true, || self.limited(0, self.objects.head(&location))).await {
+        match self.call(Access::Read, path, true, || self.limited(0, self.objects.head(&location))).await {
             Ok(_) => Ok(true),
             Err(StoreError::NotFound { .. }) => self.require_folder().await.map(|()| false),
             Err(e) => Err(e),
@@ -167,7 +171,7 @@ impl Store {
             let bytes = found.range.end - found.range.start;
             self.limited(bytes, found.bytes()).await
         };
-        let got = self.call(path, true, get).await;
+        let got = self.call(Access::Read, path, true, get).await;
         if matches!(got, Err(StoreError::NotFound { .. })) {
             self.require_folder().await?;
         }
@@ -181,10 +185,10 @@ impl Store {
             self.limited(bytes.len() as u64, put)
         };
         let Some(directory) = &self.directory else {
-            return self.call(path, true, put).await.map(drop);
+            return self.call(Access::Write, path, true, put).await.map(drop);
         };
         self.answered(directory, directory.require_with_id()).await?;
-        match self.call(path, false, put).await {
+        match self.call(Access::Write, path, false, put).await {
             // Whoever finds its own there takes it for written, so it has to be as durable as a put of its own.
             Err(exists @ StoreError::AlreadyExists { .. }) => {
                 self.settle(path.rsplit_once('/').map_or("", |(folder, _)| folder)).await?;
@@ -204,7 +208,8 @@ impl Store {
             let failed = |e| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(e) };
             directory.flush(folder).await.map_err(failed)
         };
-        self.limited(0, flush).await.map_err(|error| StoreError::classify(folder, error))
+        let failed = |error| StoreError::classify(self.url.clone(), Access::Write, folder, error);
+        self.limited(0, flush).await.map_err(failed)
     }
 
     /// Refuses a directory that is no longer the one that was opened.
@@ -238,7 +243,13 @@ impl Store {
     }
 
     /// Tries a call again that got no reply in time; what else may pass, the client of a bucket has tried again itself.
-    async fn call<T, F>(&self, path: &str, repeatable: bool, call: impl Fn() -> F) -> Result<T, StoreError>
+    async fn call<T, F>(
+        &self,
+        access: Access,
+        path: &str,
+        repeatable: bool,
+        call: impl Fn() -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = object_store::Result<T>>,
     {
@@ -247,7 +258,7 @@ impl Store {
             match call().await {
                 Ok(done) => return Ok(done),
                 Err(error) if repeatable && timed_out(&error) && Instant::now() < ends => {}
-                Err(error) => return Err(StoreError::classify(path, error)),
+                Err(error) => return Err(StoreError::classify(self.url.clone(), access, path, error)),
             }
         }
     }

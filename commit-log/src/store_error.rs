@@ -1,6 +1,6 @@
 //! Why an operation on a store failed, told apart by what a caller does next.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
 /// Why an operation on a store failed. Paths are relative to the store.
 #[derive(Debug, thiserror::Error)]
@@ -45,18 +45,24 @@ pub enum StoreError {
         path: String,
     },
     /// The store has no room left, or its quota is spent.
-    #[error("no space left for object `{path}`")]
+    #[error("store `{store}` has no space left for object `{path}`")]
     Full {
+        /// The store.
+        store: Arc<str>,
         /// The object that was being written.
-        path: String,
+        path: Box<str>,
         /// The cause.
         source: object_store::Error,
     },
     /// The store does not let this process do it: credentials, the permissions of a file, a read-only file system.
-    #[error("no permission for object `{path}`")]
+    #[error("store `{store}` gives no permission to {access} object `{path}`")]
     Denied {
+        /// The store.
+        store: Arc<str>,
+        /// What was tried.
+        access: Access,
         /// The object.
-        path: String,
+        path: Box<str>,
         /// The cause.
         source: object_store::Error,
     },
@@ -70,13 +76,33 @@ pub enum StoreError {
         why: String,
     },
     /// Anything else: unreachable, out of time, broken, not flushed to the disk. A put may have landed all the same.
-    #[error("object `{path}` of the store is unavailable")]
+    #[error("object `{path}` of store `{store}` is unavailable")]
     Unavailable {
+        /// The store.
+        store: Arc<str>,
         /// The object.
-        path: String,
+        path: Box<str>,
         /// The cause.
         source: object_store::Error,
     },
+}
+
+/// What a call does with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It reads or lists.
+    Read,
+    /// It writes or deletes.
+    Write,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        })
+    }
 }
 
 impl StoreError {
@@ -85,20 +111,20 @@ impl StoreError {
         matches!(self, Self::Unavailable { .. } | Self::FolderLost { .. })
     }
 
-    pub(crate) fn classify(path: &str, error: object_store::Error) -> Self {
-        let path = path.to_owned();
+    pub(crate) fn classify(store: Arc<str>, access: Access, path: &str, error: object_store::Error) -> Self {
+        let path: Box<str> = path.into();
         match error {
-            object_store::Error::NotFound { .. } => Self::NotFound { path },
-            object_store::Error::AlreadyExists { .. } => Self::AlreadyExists { path },
+            object_store::Error::NotFound { .. } => Self::NotFound { path: path.into() },
+            object_store::Error::AlreadyExists { .. } => Self::AlreadyExists { path: path.into() },
             source @ (object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }) => {
-                Self::Denied { path, source }
+                Self::Denied { store, access, path, source }
             }
             source => match io_kind(&source) {
-                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Self::Full { path, source },
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Self::Full { store, path, source },
                 Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
-                    Self::Denied { path, source }
+                    Self::Denied { store, access, path, source }
                 }
-                _ => Self::Unavailable { path, source },
+                _ => Self::Unavailable { store, path, source },
             },
         }
     }
@@ -116,7 +142,12 @@ mod tests {
 
     fn of_the_disk(errno: i32) -> StoreError {
         let source = Box::new(io::Error::from_raw_os_error(errno));
-        StoreError::classify("a", object_store::Error::Generic { store: "LocalFileSystem", source })
+        StoreError::classify(
+            "store".into(),
+            Access::Write,
+            "a",
+            object_store::Error::Generic { store: "LocalFileSystem", source },
+        )
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::Command};
 
 use bytes::Bytes;
 use pagoda_commit_log::{
-    Log, LogError, Lsn, Store, StoreError,
+    Access, Log, LogError, Lsn, Store, StoreError,
     faulty::{Fault, Faults, FaultyStore},
 };
 
@@ -70,7 +70,9 @@ async fn a_read_only_disk_is_no_permission() {
     let Some(disk) = small_disk(test, &prepare) else { return };
     let store = Store::open(disk.to_str().unwrap()).unwrap();
     let error = store.probe_create_only().await.unwrap_err();
-    assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Denied { access: Access::Write, .. }), "{error:?}");
+    let said = error.to_string();
+    assert!(said.contains(disk.to_str().unwrap()) && said.contains("no permission to write"), "{said}");
     let log = Log::open(store, "log").await.unwrap();
     assert!(matches!(log.append(bytes(1)).await, Err(LogError::Store(StoreError::Denied { .. }))));
     assert_eq!(log.read_after(Lsn(0)).await.unwrap(), []);

@@ -2,9 +2,9 @@
 
 use std::{future::Future, sync::Arc};
 
-use pagoda_commit_log::Store;
+use pagoda_commit_log::{Access, LogError, Store, StoreError};
 use pagoda_proto::index::v1::index_service_server::IndexServiceServer;
-use pagoda_server::{GrpcServer, config::ServiceConfig, serve::ServeError};
+use pagoda_server::{GrpcServer, Readiness, config::ServiceConfig, serve::ServeError};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
@@ -15,11 +15,14 @@ use crate::{
     config::{Config, Role},
     current::Current,
     error::IndexError,
+    figures,
     generation::Generations,
     grpc::{IndexService, Parts},
     listing::Listing,
     publisher::Publisher,
     replica::Replica,
+    search::live_recall,
+    troubles::{Known, Troubles},
 };
 
 /// The rpcs that take as long as a catalog is large.
@@ -29,11 +32,22 @@ const LONG_METHODS: [&str; 3] = ["BuildGeneration", "PublishGeneration", "Rollba
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// The state could not be read.
-    #[error(transparent)]
+    #[error("cannot start: {}{}", .0, way_out(.0))]
     Index(#[from] IndexError),
     /// The server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
+}
+
+/// How to go on where this process may not write.
+fn way_out(error: &IndexError) -> &'static str {
+    let IndexError::Store(source) = error else { return "" };
+    match **source {
+        LogError::Store(StoreError::Denied { access: Access::Write, .. }) => {
+            "; nothing is served. Give this process the right to write there, or, where it is to search alone, set index.roles to [\"search\"]"
+        }
+        _ => "",
+    }
 }
 
 /// Replays the log, then serves until `shutdown` resolves, then drains.
@@ -45,9 +59,26 @@ pub async fn run(
     let mut server = GrpcServer::new(config.sections());
     let message_bytes_max = config.limits.message_bytes_max;
     let service = build(config).await?;
+    server.readiness().set_ready(is_ready(&service.troubles().now()));
+    let follower = tokio::spawn(follow_readiness(service.troubles(), server.readiness()));
     server.add(IndexServiceServer::new(service).max_decoding_message_size(message_bytes_max), &LONG_METHODS);
-    server.readiness().set_ready(true);
-    Ok(server.serve(listener, shutdown).await?)
+    let served = server.serve(listener, shutdown).await;
+    follower.abort();
+    Ok(served?)
+}
+
+/// Ready is who answers from what was published, however old, and who waits for the first generation; not who cannot load any.
+fn is_ready(known: &Known) -> bool {
+    !known.serves_nothing
+}
+
+async fn follow_readiness(troubles: Troubles, readiness: Readiness) {
+    let mut changes = troubles.changes();
+    loop {
+        readiness.set_ready(is_ready(&changes.borrow_and_update()));
+        // The sender lives in `troubles`: this cannot fail.
+        let _ = changes.changed().await;
+    }
 }
 
 /// Opens the store, replays the log and starts the tasks that go on in the background.
@@ -58,8 +89,10 @@ pub async fn build(config: Config) -> Result<IndexService, IndexError> {
 
 /// As [`build`], on a store of the caller's.
 pub async fn build_on(store: Store, config: Config) -> Result<IndexService, IndexError> {
+    figures::describe();
+    live_recall::describe();
     let replica = Replica::open(store, &config).await?;
-    let (current, generations) = (replica.current(), replica.generations());
+    let (current, generations, troubles) = (replica.current(), replica.generations(), replica.troubles());
     tracing::info!(lsn = %current.load().lsn, spaces = current.load().spaces.len(), "replayed the log");
     let committer = Committer::start(replica, &config);
     let config = Arc::new(config);
@@ -67,7 +100,7 @@ pub async fn build_on(store: Store, config: Config) -> Result<IndexService, Inde
     let publisher = Publisher::new(&config, current.clone(), committer.clone(), generations.clone());
     let listing = Listing::new(config.clone(), current.clone(), generations.clone());
     let keepers = Keepers::start(&config, &current, &builder, &publisher, &generations);
-    Ok(IndexService::new(Parts { config, current, committer, builder, publisher, listing, keepers }))
+    Ok(IndexService::new(Parts { config, current, troubles, committer, builder, publisher, listing, keepers }))
 }
 
 /// The tasks that keep the index small; they end with it.

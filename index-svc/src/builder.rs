@@ -43,7 +43,7 @@ impl Builder {
         let shard_count = self.config.build.shard_count;
         let memory =
             self.generations.reserve(build::peak_bytes(&header, shard_count)).map_err(|error| match error {
-                IndexError::DoesNotFit { bytes, free } => IndexError::BuildDoesNotFit { bytes, free },
+                IndexError::DoesNotFit { bytes, free, total } => IndexError::BuildDoesNotFit { bytes, free, total },
                 other => other,
             })?;
         Ok(Incoming::new(header, shard_count).within(memory))

@@ -3,7 +3,7 @@
 
 mod admission;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pagoda_commit_log::Lsn;
 use tokio::{
@@ -16,10 +16,12 @@ use crate::{
     config::Config,
     error::IndexError,
     figures,
+    generation::Loaded,
     ids::{GenerationId, SpaceId},
     record::{Batch, Commit, Write},
     replica::Replica,
     state::{BatchEffect, Effect},
+    troubles::Turn,
 };
 
 /// The way to the committing task; the task ends when the last of these is dropped.
@@ -47,15 +49,13 @@ enum Job {
 struct Task {
     replica: Replica,
     config: Config,
-    followed: Instant,
-    unreachable: bool,
 }
 
 impl Committer {
     /// Starts the task.
     pub fn start(replica: Replica, config: &Config) -> Self {
         let (queue, jobs) = mpsc::channel(config.write.queue_capacity);
-        let task = Task { replica, config: config.clone(), followed: Instant::now(), unreachable: false };
+        let task = Task { replica, config: config.clone() };
         tokio::spawn(task.run(jobs));
         Self { queue }
     }
@@ -107,24 +107,33 @@ impl Task {
 
     async fn follow(&mut self) {
         let followed = self.replica.follow().await;
-        match &followed {
-            Ok(()) => {
-                self.followed = Instant::now();
-                if std::mem::take(&mut self.unreachable) {
-                    tracing::info!(lsn = %self.replica.state().lsn(), "following the log again");
-                }
+        let (lsn, troubles) = (self.replica.state().lsn(), self.replica.troubles());
+        // Said once, not at every look.
+        match (&followed, troubles.note_following(followed.as_ref().err())) {
+            (Err(error @ (IndexError::Store(_) | IndexError::StoreAway)), Turn::Began) => {
+                tracing::warn!(%error, %lsn, "cannot follow the log: writes are refused, what is known is searched");
             }
-            // Said once, not at every look.
-            Err(IndexError::Store(_) | IndexError::StoreAway) if self.unreachable => {}
-            Err(error @ (IndexError::Store(_) | IndexError::StoreAway)) => {
-                self.unreachable = true;
-                tracing::warn!(%error, lsn = %self.replica.state().lsn(), "cannot follow the log, searching what is known");
+            (Err(error), Turn::Began) => {
+                tracing::error!(%error, %lsn, "cannot follow the log: writes are refused, what is known is searched");
             }
-            Err(error) => {
-                tracing::error!(%error, lsn = %self.replica.state().lsn(), "cannot follow the log, searching what is known");
-            }
+            (_, Turn::Ended) => tracing::info!(%lsn, "following the log again"),
+            _ => {}
         }
-        figures::unreachable(if followed.is_ok() { Duration::ZERO } else { self.followed.elapsed() });
+        figures::unreachable(troubles.now().following.map_or(Duration::ZERO, |trouble| trouble.lasted()));
+    }
+
+    /// Commits, and notes whether the store takes it.
+    async fn append(&mut self, commit: Commit, loaded: Option<Loaded>) -> Result<(Lsn, Option<Effect>), IndexError> {
+        let committed = self.replica.commit(commit, loaded).await;
+        let refused = committed.as_ref().err().filter(|error| error.is_of_the_store());
+        match (refused, self.replica.troubles().note_writing(refused)) {
+            (Some(error), Turn::Began) => {
+                tracing::warn!(%error, "the store refuses a write: search goes on, each further write is tried");
+            }
+            (_, Turn::Ended) => tracing::info!("the store takes writes again"),
+            _ => {}
+        }
+        committed
     }
 
     /// Commits jobs in their order: neighbouring writes together, each publication by itself.
@@ -179,7 +188,7 @@ impl Task {
         if batches.is_empty() {
             return;
         }
-        let outcome = self.replica.commit(Commit::Writes(batches), None).await;
+        let outcome = self.append(Commit::Writes(batches), None).await;
         for (number, (space, done)) in callers.into_iter().enumerate() {
             let _ = done.send(outcome.clone().and_then(|(lsn, effect)| self.acknowledge(space, lsn, number, effect)));
         }

@@ -186,6 +186,12 @@ impl Config {
         faults.check(!roles.is_empty(), "index.roles", || "expected at least one of search, write and build".into());
         let outside = shards.iter().find(|shard| **shard >= SHARDS_LIMIT);
         faults.check(outside.is_none(), "index.shards", || format!("expected numbers below {SHARDS_LIMIT}"));
+        let built = self.build.shard_count;
+        let never = shards.iter().find(|shard| outside.is_none() && self.index.has(Role::Build) && **shard >= built);
+        faults.check(never.is_none(), "index.shards", || {
+            let shard = never.copied().unwrap_or_default();
+            format!("expected numbers below build.shard_count, {built}, found {shard}: no generation built here has it")
+        });
     }
 
     fn validate_lifecycle(&self, faults: &mut Faults) {

@@ -17,6 +17,9 @@ use crate::{
 /// When a caller should try again that met a full queue or a store out of reach.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
+/// How a person makes room.
+const MORE_MEMORY: &str = "raise memory.bytes_max (0: memory.share of what this process may have)";
+
 /// Why the index did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum IndexError {
@@ -24,7 +27,7 @@ pub enum IndexError {
     #[error("invalid request: {} fields at fault", .0.len())]
     Invalid(Vec<Violation>),
     /// The space is not held: the caller's model and the index are of different rollouts.
-    #[error("space {wanted} is not held, held are [{}]", join(held))]
+    #[error("space {wanted} is not held, held are: {}", named(held))]
     SpaceNotHeld {
         /// The space of the request.
         wanted: SpaceId,
@@ -43,21 +46,37 @@ pub enum IndexError {
     /// A generation can no longer be published, or rolled back to.
     #[error("{0}")]
     NotPublishable(String),
-    /// A generation does not fit into memory beside what is there; what is current stays.
-    #[error("it needs {bytes} bytes of memory, {free} are free (memory.bytes_max): what is current stays")]
+    /// A generation does not fit into memory beside what is there.
+    #[error("the generation needs {bytes} bytes of memory, {free} of {total} are free: {MORE_MEMORY}")]
     DoesNotFit {
         /// The bytes it needs.
         bytes: u64,
         /// The bytes that are free.
         free: u64,
+        /// The bytes that all generations and builds may take.
+        total: u64,
     },
     /// A build does not fit into memory beside what is there.
-    #[error("the build needs up to {bytes} bytes of memory, {free} are free (memory.bytes_max): nothing was built")]
+    #[error(
+        "the build needs up to {bytes} bytes of memory, {free} of {total} are free, nothing was built: {MORE_MEMORY}"
+    )]
     BuildDoesNotFit {
         /// The bytes it needs at its peak.
         bytes: u64,
         /// The bytes that are free.
         free: u64,
+        /// The bytes that all generations and builds may take.
+        total: u64,
+    },
+    /// A generation has fewer shards than the settings name.
+    #[error(
+        "index.shards names shard {shard}, and the generation has {shard_count}, numbered from 0: they are fixed when it is built (build.shard_count)"
+    )]
+    NoSuchShard {
+        /// The shard named.
+        shard: u32,
+        /// How many there are.
+        shard_count: u32,
     },
     /// This process does not do that.
     #[error("this process has not the role `{0}` (index.roles)")]
@@ -157,11 +176,16 @@ impl From<IndexError> for Status {
                 with_reason(Code::Aborted, message, "SUPERSEDED", [("generation_id", generation), ("lsn", lsn)])
             }
             IndexError::NotPublishable(_) => with_reason(Code::FailedPrecondition, message, "NOT_PUBLISHABLE", []),
-            IndexError::DoesNotFit { bytes, free } => {
+            IndexError::DoesNotFit { bytes, free, .. } => {
                 let numbers = [("bytes", bytes.to_string()), ("free_bytes", free.to_string())];
+                let message = format!("{message}; what is current stays");
                 with_reason(Code::FailedPrecondition, message, "DOES_NOT_FIT", numbers)
             }
-            IndexError::BuildDoesNotFit { bytes, free } => {
+            IndexError::NoSuchShard { shard, shard_count } => {
+                let numbers = [("shard", shard.to_string()), ("shard_count", shard_count.to_string())];
+                with_reason(Code::FailedPrecondition, message, "NO_SUCH_SHARD", numbers)
+            }
+            IndexError::BuildDoesNotFit { bytes, free, .. } => {
                 let numbers = [("bytes", bytes.to_string()), ("free_bytes", free.to_string())];
                 with_reason(Code::ResourceExhausted, message, "BUILD_DOES_NOT_FIT", numbers)
             }
@@ -185,6 +209,13 @@ impl From<IndexError> for Status {
             IndexError::DeadlineExceeded => with_reason(Code::DeadlineExceeded, message, "DEADLINE_EXCEEDED", []),
             IndexError::Internal(_) => with_reason(Code::Internal, message, "INTERNAL", []),
         }
+    }
+}
+
+impl IndexError {
+    /// Whether the store, or what lies in it, is at fault.
+    pub(crate) fn is_of_the_store(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::StoreAway | Self::Damaged { .. })
     }
 }
 
@@ -219,11 +250,16 @@ fn is_full(error: &LogError) -> bool {
     matches!(error, LogError::Store(StoreError::Full { .. }))
 }
 
+fn named(spaces: &[SpaceId]) -> String {
+    if spaces.is_empty() { "none".into() } else { join(spaces) }
+}
+
 fn join(spaces: &[SpaceId]) -> String {
     spaces.iter().map(SpaceId::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// An error and its causes, each said once: some say themselves what caused them.
 fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |e| e.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let causes = std::iter::successors(error.source(), |e| e.source()).map(ToString::to_string);
+    causes.fold(error.to_string(), |said, cause| if said.contains(&cause) { said } else { format!("{said}: {cause}") })
 }

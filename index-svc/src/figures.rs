@@ -2,10 +2,33 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use pagoda_commit_log::Lsn;
 
 use crate::{generation::Footprint, snapshot::Snapshot};
+
+const UNREACHABLE: &str = "index_log_unreachable_seconds";
+const COMPACTION_SECONDS: &str = "index_compaction_seconds";
+const COMPACTIONS: &str = "index_compactions_total";
+
+/// Says what each of these is, and shows as zero what may not happen for long.
+pub(crate) fn describe() {
+    describe_gauge!("index_lsn", Unit::Count, "Position in the commit log up to which writes are visible.");
+    describe_gauge!("index_lag_commits", Unit::Count, "Commits known to be in the log that are not visible yet.");
+    describe_gauge!("index_checkpoint_age_commits", Unit::Count, "Commits since the newest checkpoint known.");
+    describe_gauge!("index_tombstones", Unit::Count, "Deleted ids that are remembered.");
+    describe_gauge!("index_generations", Unit::Count, "Generations that are current or can be rolled back to.");
+    describe_gauge!("index_base_items", Unit::Count, "Living items of the generation that is searched.");
+    describe_gauge!("index_delta_items", Unit::Count, "Living items written since that generation was built.");
+    describe_gauge!("index_base_anonymous_bytes", Unit::Bytes, "Memory of the generation that is searched.");
+    describe_gauge!("index_base_mapped_bytes", Unit::Bytes, "Files of the generation that are mapped, not read.");
+    describe_gauge!(UNREACHABLE, Unit::Seconds, "For how long the log cannot be followed; 0: it is.");
+    describe_histogram!(COMPACTION_SECONDS, Unit::Seconds, "What a compaction took, published or not.");
+    describe_counter!(COMPACTIONS, Unit::Count, "Compactions that ended.");
+    unreachable(Duration::ZERO);
+    let _shown = histogram!(COMPACTION_SECONDS);
+    ["published", "failed"].iter().for_each(|outcome| counter!(COMPACTIONS, "outcome" => *outcome).increment(0));
+}
 
 /// What a new snapshot holds; `head` is the last position known to be taken, `checkpoint` that of the newest checkpoint known.
 pub(crate) fn show(snapshot: &Snapshot, head: Lsn, checkpoint: Lsn) {
@@ -28,11 +51,11 @@ pub(crate) fn show(snapshot: &Snapshot, head: Lsn, checkpoint: Lsn) {
 
 /// For how long the log could not be looked at; zero when the last look succeeded.
 pub(crate) fn unreachable(since: Duration) {
-    gauge!("index_log_unreachable_seconds").set(since.as_secs_f64());
+    gauge!(UNREACHABLE).set(since.as_secs_f64());
 }
 
 /// A compaction that ended.
 pub(crate) fn compaction(took: Duration, outcome: &'static str) {
-    histogram!("index_compaction_seconds").record(took.as_secs_f64());
-    counter!("index_compactions_total", "outcome" => outcome).increment(1);
+    histogram!(COMPACTION_SECONDS).record(took.as_secs_f64());
+    counter!(COMPACTIONS, "outcome" => outcome).increment(1);
 }

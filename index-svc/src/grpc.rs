@@ -22,6 +22,7 @@ use crate::{
     publisher::Publisher,
     record::Batch,
     search::Searcher,
+    troubles::Troubles,
     wire,
 };
 
@@ -34,6 +35,7 @@ const REPLY_TIME: Duration = Duration::from_millis(20);
 pub struct Parts {
     pub config: Arc<Config>,
     pub current: Current,
+    pub troubles: Troubles,
     pub committer: Committer,
     pub builder: Builder,
     pub publisher: Publisher,
@@ -46,6 +48,7 @@ pub struct Parts {
 pub struct IndexService {
     config: Arc<Config>,
     current: Current,
+    troubles: Troubles,
     searcher: Searcher,
     committer: Committer,
     builder: Builder,
@@ -58,14 +61,20 @@ pub struct IndexService {
 impl IndexService {
     /// Puts the service together; see [`crate::app`].
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, current, committer, builder, publisher, listing, keepers } = parts;
+        let Parts { config, current, troubles, committer, builder, publisher, listing, keepers } = parts;
         let searcher = Searcher::new(current.clone(), &config.search);
-        Self { config, current, searcher, committer, builder, publisher, listing, _keepers: Arc::new(keepers) }
+        let _keepers = Arc::new(keepers);
+        Self { config, current, troubles, searcher, committer, builder, publisher, listing, _keepers }
     }
 
     /// Where the newest snapshot is found.
     pub fn current(&self) -> Current {
         self.current.clone()
+    }
+
+    /// What this process cannot do for the moment.
+    pub fn troubles(&self) -> Troubles {
+        self.troubles.clone()
     }
 
     /// BuildGeneration, for any stream of messages.
@@ -206,6 +215,6 @@ impl Rpcs for IndexService {
         &self,
         _: Request<proto::GetIndexStatusRequest>,
     ) -> Result<Response<proto::GetIndexStatusResponse>, Status> {
-        Ok(Response::new(wire::status_response(&self.config.index.name, &self.current.load())))
+        Ok(Response::new(wire::status_response(&self.config.index.name, &self.current.load(), &self.troubles.now())))
     }
 }

@@ -34,4 +34,5 @@ pub mod request_id;
 pub mod search;
 pub mod snapshot;
 pub mod state;
+pub mod troubles;
 mod wire;

@@ -45,7 +45,10 @@ impl Memory {
         });
         match taken {
             Ok(_) => Ok(Reservation { bytes, reserved: self.reserved.clone() }),
-            Err(reserved) => Err(IndexError::DoesNotFit { bytes, free: self.bytes_max.saturating_sub(reserved) }),
+            Err(reserved) => {
+                let total = self.bytes_max;
+                Err(IndexError::DoesNotFit { bytes, free: total.saturating_sub(reserved), total })
+            }
         }
     }
 }
@@ -79,7 +82,7 @@ mod tests {
         let memory = Memory::new(100);
         let first = memory.reserve(60).unwrap();
         let refused = memory.clone().reserve(41).unwrap_err();
-        assert!(matches!(refused, IndexError::DoesNotFit { bytes: 41, free: 40 }), "{refused}");
+        assert!(matches!(refused, IndexError::DoesNotFit { bytes: 41, free: 40, total: 100 }), "{refused}");
         drop(first);
         memory.reserve(100).unwrap();
     }

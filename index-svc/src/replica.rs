@@ -25,6 +25,7 @@ use crate::{
     record::Commit,
     snapshot::{HeldSpace, RetainedSpace, Snapshot},
     state::{BatchEffect, Effect, State},
+    troubles::Troubles,
 };
 
 /// For so long calls to the store are tried again: less than callers wait, since writes queue behind them.
@@ -48,6 +49,7 @@ pub struct Replica {
     loading: Loading,
     checkpointer: Checkpointer,
     current: Current,
+    troubles: Troubles,
 }
 
 impl Replica {
@@ -74,6 +76,7 @@ impl Replica {
             loading: Loading::new(generations),
             checkpointer: Checkpointer::new(config.checkpoint.clone(), writes, local.clone()),
             current: Current::default(),
+            troubles: Troubles::default(),
         };
         match replica.follow().await {
             Err(error @ IndexError::Store(_)) => {
@@ -94,6 +97,11 @@ impl Replica {
     /// Where the newest snapshot is found, now and later.
     pub fn current(&self) -> Current {
         self.current.clone()
+    }
+
+    /// What this process cannot do for the moment.
+    pub fn troubles(&self) -> Troubles {
+        self.troubles.clone()
     }
 
     /// The generations of this index.
@@ -259,6 +267,11 @@ impl Replica {
             self.checkpointer.start(log);
         }
         self.show();
+        if self.searches {
+            let failure = self.loading.failure(&self.state);
+            let why = failure.map(|(id, error)| format!("generation {id}: {error}"));
+            self.troubles.note_loading(why, self.views.is_empty());
+        }
         Ok(())
     }
 
@@ -269,8 +282,8 @@ impl Replica {
             let loaded = self.loading().await;
             self.take_in(loaded).await;
         }
-        match self.loading.last_failure() {
-            Some(error) if self.searches && self.views.is_empty() => Err(error),
+        match self.loading.failure(&self.state) {
+            Some((_, error)) if self.searches && self.views.is_empty() => Err(error),
             _ => Ok(()),
         }
     }

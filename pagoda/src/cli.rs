@@ -257,10 +257,16 @@ pub(crate) struct EvaluateArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Ports 7101 to 7103 are used where they are free, others where they are not; `pagoda status` shows them.
+Ports 7101 to 7103, and 9101 to 9103 for metrics, are used where they are free,
+others where they are not; `pagoda status` shows them.
+
+`SERVICE --print-config` prints every setting of a service. What is set by
+PAGODA_SECTION__KEY, in a file or by --set goes before what `up` would choose.
 
 Examples:
   pagoda up --store store
+  pagoda up --store store --set index-svc.memory.bytes_max=2147483648
+  pagoda up --store store --set log.filter=debug --config settings
   pagoda up --store s3://models/shop --addresses addresses.json")]
 pub(crate) struct UpArgs {
     /// The object store: a directory, file://... or s3://bucket/prefix (credentials from AWS_* variables)
@@ -269,6 +275,12 @@ pub(crate) struct UpArgs {
     /// Write the addresses of the services as JSON to this file, too, once they listen
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) addresses: Option<PathBuf>,
+    /// Set one key of a service, or of all that have it; may be repeated
+    #[arg(long, value_name = "[SERVICE.]SECTION.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Read settings from DIR/index-svc.toml, DIR/user-tower-svc.toml and DIR/item-tower-svc.toml, as many as there are
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Where the running services are.

@@ -9,6 +9,7 @@ mod commands;
 mod output;
 mod processes;
 mod progress;
+mod settings;
 mod wire;
 
 use std::process::ExitCode;

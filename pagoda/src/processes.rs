@@ -3,9 +3,9 @@
 //! Each child watches its standard input, so that it leaves when this process does, however this process ends.
 
 use std::{
-    env, fs,
+    fs,
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     process::Stdio,
     time::Duration,
 };
@@ -13,11 +13,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use tokio::{
-    process::{Child, ChildStdin, Command},
+    process::{Child, ChildStdin},
     time::{Instant, sleep, timeout},
 };
 
-use crate::addresses::{Addresses, MetricsAddresses};
+use crate::{
+    addresses::{Addresses, MetricsAddresses},
+    settings::{Given, Settings, of_services},
+};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -31,6 +34,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) usual_ports: bool,
     /// A directory for the children's logs; absent: they share this process's standard error.
     pub(crate) log_dir: Option<&'a Path>,
+    /// Settings of the services.
+    pub(crate) given: Given<'a>,
 }
 
 /// The three running services.
@@ -46,6 +51,16 @@ struct Service {
     stdin: Option<ChildStdin>,
 }
 
+/// A service that is to start.
+struct Part<'a> {
+    settings: &'a Settings,
+    /// Its usual ports.
+    port: u16,
+    metrics_port: u16,
+    /// Where index-svc answers, for those that ask it.
+    index: Option<&'a str>,
+}
+
 #[derive(Deserialize)]
 struct Announcement {
     address: SocketAddr,
@@ -53,14 +68,18 @@ struct Announcement {
 }
 
 impl Processes {
-    /// Starts index-svc, then both tower services, and returns once all of them listen.
+    /// Starts index-svc, then both tower services, and returns once all of them listen. None is started with a bad setting.
     pub(crate) async fn start(plan: &Plan<'_>) -> Result<Self> {
+        let [index, user, item] = of_services(plan.given).await?;
         let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
         let mut services = Vec::new();
-        let index = launch(plan, scratch.path(), ("index-svc", 7103, 9103), None, &mut services).await?;
+        let part = Part { settings: &index, port: 7103, metrics_port: 9103, index: None };
+        let index = launch(plan, scratch.path(), part, &mut services).await?;
         let peer = format!("http://{}", index.address);
-        let user = launch(plan, scratch.path(), ("user-tower-svc", 7101, 9101), Some(&peer), &mut services).await?;
-        let item = launch(plan, scratch.path(), ("item-tower-svc", 7102, 9102), Some(&peer), &mut services).await?;
+        let part = Part { settings: &user, port: 7101, metrics_port: 9101, index: Some(&peer) };
+        let user = launch(plan, scratch.path(), part, &mut services).await?;
+        let part = Part { settings: &item, port: 7102, metrics_port: 9102, index: Some(&peer) };
+        let item = launch(plan, scratch.path(), part, &mut services).await?;
         let metrics = MetricsAddresses {
             user_tower: user.metrics_address,
             item_tower: item.metrics_address,
@@ -86,7 +105,7 @@ impl Processes {
         let ends = self.services.iter_mut().map(|s| Box::pin(async { (s.name, s.child.wait().await) }));
         let ((name, end), _, _) = futures::future::select_all(ends).await;
         match end {
-            Ok(status) => anyhow::anyhow!("{name} ended by itself ({status}); see its log"),
+            Ok(status) => anyhow::anyhow!("{name} ended by itself ({status}); its last lines say why"),
             Err(error) => anyhow::anyhow!("{name} cannot be waited for: {error}"),
         }
     }
@@ -112,19 +131,19 @@ impl Processes {
 async fn launch(
     plan: &Plan<'_>,
     scratch: &Path,
-    (name, port, metrics_port): (&'static str, u16, u16),
-    index: Option<&str>,
+    Part { settings, port, metrics_port, index }: Part<'_>,
     services: &mut Vec<Service>,
 ) -> Result<Announcement> {
+    let name = settings.name;
     let announce = scratch.join(format!("{name}.json"));
-    let mut command = Command::new(beside_this_program(name)?);
+    let mut preset =
+        vec![("listen.address", loopback(plan, port)), ("listen.metrics_address", loopback(plan, metrics_port))];
+    preset.extend(index.map(|index| ("peers.index", index.to_owned())));
+    // Lines of several services come to one terminal.
+    preset.extend(plan.log_dir.is_none().then(|| ("log.name", name.to_owned())));
+    let mut command = settings.command(&preset);
+    command.arg("--set").arg(format!("store.url={}", plan.store));
     command.arg("--stop-with-stdin").arg("--announce").arg(&announce);
-    set(&mut command, "store.url", plan.store);
-    set(&mut command, "listen.address", &loopback(plan, port));
-    set(&mut command, "listen.metrics_address", &loopback(plan, metrics_port));
-    if let Some(index) = index {
-        set(&mut command, "peers.index", index);
-    }
     // A Ctrl-C reaches the whole terminal group; a group of their own lets this process drain them in order.
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log_of(plan, name)?).process_group(0).kill_on_drop(true);
     let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
@@ -132,10 +151,6 @@ async fn launch(
     services.push(Service { name, child, stdin });
     let child = &mut services.last_mut().expect("it was just pushed").child;
     announced(name, child, &announce).await
-}
-
-fn set(command: &mut Command, key: &str, value: &str) {
-    command.arg("--set").arg(format!("{key}={value}"));
 }
 
 fn loopback(plan: &Plan<'_>, port: u16) -> String {
@@ -158,20 +173,11 @@ async fn announced(name: &str, child: &mut Child, announce: &Path) -> Result<Ann
             return serde_json::from_slice(&bytes).with_context(|| format!("{name} announced something unreadable"));
         }
         if let Some(status) = child.try_wait()? {
-            bail!("{name} did not start ({status}); see its log");
+            bail!("{name} did not start ({status}); its last lines say why");
         }
         if Instant::now() > deadline {
             bail!("{name} did not listen within {} s", START_TIMEOUT.as_secs());
         }
         sleep(POLL).await;
     }
-}
-
-fn beside_this_program(name: &str) -> Result<PathBuf> {
-    let own = env::current_exe().context("cannot tell where this program is")?;
-    let path = own.with_file_name(name);
-    if !path.is_file() {
-        bail!("{name} is not beside {}; build all programs with `cargo build --release`", own.display());
-    }
-    Ok(path)
 }

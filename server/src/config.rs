@@ -1,9 +1,13 @@
 //! Typed settings: the embedded defaults, then a file, then the environment, then `--set`; unknown keys refused.
 
+mod known;
 mod load;
+mod redact;
 mod sections;
+mod sources;
+mod values;
 
-pub use load::{ConfigError, load, redacted};
+pub use load::{ConfigError, changed, load, redacted, stray_variables};
 pub use sections::{Drain, Faults, Limits, Listen, Log, LogFormat, Peers, Store};
 
 use serde::{Serialize, de::DeserializeOwned};

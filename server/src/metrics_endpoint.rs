@@ -10,6 +10,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+use crate::stack;
+
 /// Seconds, from a fast recall to a slow refresh.
 const LATENCY_BUCKETS_S: [f64; 16] =
     [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
@@ -22,6 +24,7 @@ pub async fn start(address: SocketAddr) -> io::Result<SocketAddr> {
     let bound = listener.local_addr()?;
     let recorder = PrometheusBuilder::new().set_buckets(&LATENCY_BUCKETS_S).map_err(io::Error::other)?;
     let handle = recorder.install_recorder().map_err(io::Error::other)?;
+    stack::describe_metrics();
     tokio::spawn(upkeep(handle.clone()));
     tokio::spawn(accept(listener, handle));
     Ok(bound)

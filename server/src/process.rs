@@ -109,7 +109,7 @@ fn run<C: ServiceConfig>(args: &ServerArgs, body: impl AsyncFnOnce(C) -> Result<
         return ExitCode::SUCCESS;
     }
     telemetry::init(config.sections().log);
-    tracing::info!("config\n{}", config::redacted(&config).trim_end());
+    log_settings(&config);
     match block_on(body(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -117,6 +117,16 @@ fn run<C: ServiceConfig>(args: &ServerArgs, body: impl AsyncFnOnce(C) -> Result<
             ExitCode::FAILURE
         }
     }
+}
+
+/// One line with what is not the default; all of it for whoever turns on `debug`.
+fn log_settings<C: ServiceConfig>(config: &C) {
+    match config::changed(config).as_slice() {
+        [] => tracing::info!("settings: all are the defaults"),
+        changed => tracing::info!("settings other than the defaults: {}", changed.join(", ")),
+    }
+    tracing::debug!("all settings\n{}", config::redacted(config).trim_end());
+    config::stray_variables::<C>().iter().for_each(|stray| tracing::warn!("{stray}"));
 }
 
 fn block_on(body: impl Future<Output = Result<(), String>>) -> Result<(), String> {
@@ -133,14 +143,19 @@ fn block_on(body: impl Future<Output = Result<(), String>>) -> Result<(), String
 async fn start(listen: &Listen, args: &ServerArgs) -> io::Result<Process> {
     let metrics_address = match listen.metrics_address.as_str() {
         "" => None,
-        address => Some(metrics_endpoint::start(parsed(address)?).await.map_err(|e| naming(address, e))?),
+        address => {
+            let started = metrics_endpoint::start(parsed(address)?).await;
+            Some(started.map_err(|e| cannot_listen("listen.metrics_address", address, e))?)
+        }
     };
-    let listener = TcpListener::bind(&listen.address).await.map_err(|e| naming(&listen.address, e))?;
+    let address = &listen.address;
+    let bound = TcpListener::bind(address).await;
+    let listener = bound.map_err(|e| cannot_listen("listen.address", address, e))?;
     let address = listener.local_addr()?;
     tracing::info!(%address, metrics_address = metrics_address.map(tracing::field::display), "listening");
     if let Some(path) = &args.announce {
         let announcement = Announcement { address, metrics_address, pid: std::process::id() };
-        announce(path, &announcement).map_err(|e| naming(&path.display().to_string(), e))?;
+        announce(path, &announcement).map_err(|e| naming(&format!("--announce {}", path.display()), e))?;
     }
     Ok(Process { listener, stop_with_stdin: args.stop_with_stdin })
 }
@@ -155,6 +170,17 @@ fn announce(path: &Path, announcement: &Announcement) -> io::Result<()> {
 
 fn parsed(address: &str) -> io::Result<SocketAddr> {
     address.parse().map_err(|e| naming(address, io::Error::new(io::ErrorKind::InvalidInput, e)))
+}
+
+/// Names the key and the address; where another process has it, how to go on.
+fn cannot_listen(key: &str, address: &str, error: io::Error) -> io::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(": another process listens there; stop it or give {key} another port, 0 for a free one")
+        }
+        _ => String::new(),
+    };
+    io::Error::new(error.kind(), format!("{key} {address}: {error}{hint}"))
 }
 
 fn naming(what: &str, error: io::Error) -> io::Error {

@@ -16,6 +16,7 @@ use tower::{
 };
 
 pub use deadline::Deadline;
+pub(crate) use metrics::describe as describe_metrics;
 
 use crate::config::Limits;
 

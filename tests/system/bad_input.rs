@@ -72,6 +72,21 @@ fn services_refuse_a_bad_config_with_exit_code_64() {
 }
 
 #[test]
+fn commands_that_only_read_refuse_a_store_that_is_not_there() {
+    let place = Place::with_model();
+    let evaluate = ["evaluate", "--data", "data", "--store"];
+    let mine = ["mine", "--data", "data", "--out", "hard.parquet", "--store"];
+    let file = format!("file://{}", place.path("nowhere").display());
+    for args in [evaluate.as_slice(), &mine] {
+        for store in ["nowhere", &file] {
+            let message = place.refused(&[args, &[store]].concat());
+            assert!(message.contains("nowhere") && message.contains("pagoda train"), "{message}");
+        }
+    }
+    assert!(!place.path("nowhere").exists());
+}
+
+#[test]
 fn commands_without_services_say_how_to_start_them() {
     let place = Place::new();
     let message = place.refused(&["recall", "--user", "1"]);

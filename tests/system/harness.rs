@@ -129,10 +129,18 @@ pub(crate) struct Up {
     log: PathBuf,
     pub(crate) user_tower: SocketAddr,
     pub(crate) item_tower: SocketAddr,
+    pub(crate) index: SocketAddr,
+    /// The Prometheus endpoints, by the names of the addresses file.
+    pub(crate) metrics: Vec<(&'static str, SocketAddr)>,
 }
 
 impl Up {
     pub(crate) fn start(place: &Place) -> Self {
+        Self::start_with(place, |_| {})
+    }
+
+    /// As [`Up::start`], with more arguments or variables.
+    pub(crate) fn start_with(place: &Place, add: impl FnOnce(&mut Command)) -> Self {
         // One at a time: of two that look for free ports at once, one may find them taken.
         let turn = fs::File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("up.lock")).unwrap();
         turn.lock().unwrap();
@@ -140,10 +148,30 @@ impl Up {
         let addresses = place.path("addresses.json");
         let mut command = place.command("pagoda");
         command.args(["up", "--store", "store", "--addresses", "addresses.json"]);
+        add(&mut command);
         let child = command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         let found: Value = poll("pagoda up", || serde_json::from_slice(&fs::read(&addresses).ok()?).ok());
         let address = |name: &str| found[name].as_str().unwrap().parse().unwrap();
-        Self { child, log, user_tower: address("user_tower"), item_tower: address("item_tower") }
+        let of_metrics = |name| (name, found["metrics"][name].as_str().unwrap().parse().unwrap());
+        Self {
+            child,
+            log,
+            user_tower: address("user_tower"),
+            item_tower: address("item_tower"),
+            index: address("index"),
+            metrics: ["user_tower", "item_tower", "index"].map(of_metrics).into(),
+        }
+    }
+
+    /// What all of them have logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// `kill -9` of `pagoda up` itself.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub(crate) async fn recall(&self) -> RecallServiceClient<Channel> {
@@ -162,7 +190,7 @@ impl Up {
     pub(crate) fn stop(mut self) {
         send(&self.child, "TERM");
         let status = poll("the end of pagoda up", || self.child.try_wait().unwrap());
-        let log = fs::read_to_string(&self.log).unwrap();
+        let log = self.log();
         assert!(status.success(), "{status}\n{log}");
         let complaints: Vec<_> = log.lines().filter(|l| l.contains("WARN") || l.contains("ERROR")).collect();
         assert!(complaints.is_empty(), "unexpected in the log: {complaints:#?}");

@@ -229,6 +229,8 @@ async fn a_full_disk_refuses_writes_lets_reads_go_on_and_is_left_without_a_resta
         assert!(acknowledged.len() < 10_000, "the disk never got full");
     };
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let trouble = status(&mut index).await.write_trouble.unwrap();
+    assert!(trouble.why.contains("no space left"), "{}", trouble.why);
     for n in &acknowledged {
         assert!(holds(&mut index, *n).await, "{n} was acknowledged");
     }
@@ -236,6 +238,7 @@ async fn a_full_disk_refuses_writes_lets_reads_go_on_and_is_left_without_a_resta
     assert!(!holds(&mut index, next).await, "what was refused is not there");
     fs::OpenOptions::new().write(true).open(place.path("more")).unwrap().write_all(b"more\n").unwrap();
     until("room", async || upsert(&mut index, next).await.is_ok()).await;
+    assert_eq!(status(&mut index).await.write_trouble, None);
     assert!(holds(&mut index, next).await);
 }
 

@@ -45,7 +45,7 @@ fn a_killed_run_registers_nothing_and_a_resumed_one_ends_as_if_it_had_not_been_k
     assert!(!killed.0.wait().unwrap().success());
     assert!(!place.path("killed.json").exists());
     let evaluate = ["evaluate", "--data", "data", "--store", "killed"];
-    assert!(place.refused(&evaluate).contains("no model is registered"));
+    assert!(place.refused(&evaluate).contains("is not there"));
 
     place.ok(&train("killed", "killed.json", &["--checkpoints", "run", "--resume"]));
     assert!(!checkpoint.exists(), "nothing is left once a run is done");
@@ -79,5 +79,5 @@ fn a_collapsed_run_says_so_and_registers_nothing() {
     let message = place.refused(&train("store", "s.json", &[]));
     assert!(message.contains("look alike"), "{message}");
     assert!(!place.path("s.json").exists());
-    assert!(place.refused(&["evaluate", "--data", "data", "--store", "store"]).contains("no model is registered"));
+    assert!(place.refused(&["evaluate", "--data", "data", "--store", "store"]).contains("is not there"));
 }

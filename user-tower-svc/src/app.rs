@@ -2,6 +2,7 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwapOption;
 use pagoda_commit_log::{Store, StoreError};
 use pagoda_inference::Tower;
 use pagoda_model::Side;
@@ -73,6 +74,7 @@ fn entrance(config: &Config) -> Result<Entrance, AppError> {
         tower: Tower::start(Side::User, (&config.tower).into())?,
         users: Users::default(),
         held: HeldSpaces::new(),
+        registry_trouble: ArcSwapOption::empty(),
         index: Index::connect_lazily(&config.peers.index, connect_timeout).map_err(AppError::Index)?,
     })
 }

@@ -17,7 +17,7 @@ pub enum Error {
     #[error("{0}")]
     ModelNotReady(String),
     /// The index holds no generation of any loaded model.
-    #[error("the index holds no generation of a loaded model; it holds {}", listed(.held))]
+    #[error("the index holds no generation of a loaded model; it holds {}", named(.held))]
     SpaceNotHeld {
         /// The spaces that it does hold.
         held: Vec<SpaceId>,
@@ -70,6 +70,11 @@ impl From<InferenceError> for Error {
             InferenceError::Invalid(_) | InferenceError::Internal(_) => Self::Internal(error.to_string()),
         }
     }
+}
+
+/// Spaces, for a person.
+pub(crate) fn named(spaces: &[SpaceId]) -> String {
+    if spaces.is_empty() { "none".into() } else { listed(spaces) }
 }
 
 /// Spaces, comma-separated.

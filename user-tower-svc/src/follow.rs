@@ -12,7 +12,7 @@ use pagoda_registry::{Entry, Kind, Registry, RegistryError};
 use pagoda_server::Readiness;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{error::listed, recall::Entrance, users::UserSnapshot};
+use crate::{error::named, recall::Entrance, users::UserSnapshot};
 
 /// How often readiness is looked at: it follows models and spaces, which change rarely.
 const READINESS_INTERVAL: Duration = Duration::from_millis(50);
@@ -23,7 +23,9 @@ pub(crate) async fn registry(mut follower: RegistryFollower, poll: Duration) {
     let mut ticks = ticks(poll);
     loop {
         ticks.tick().await;
-        trouble.note("the registry cannot be followed", follower.step().await.map_err(|error| error.to_string()));
+        let outcome = follower.step().await.map_err(|error| error.to_string());
+        follower.entrance.registry_trouble.store(outcome.as_ref().err().cloned().map(Arc::new));
+        trouble.note("the registry cannot be followed, what is loaded goes on answering", outcome);
     }
 }
 
@@ -36,7 +38,7 @@ pub(crate) async fn index(entrance: Arc<Entrance>, poll: Duration) {
         match entrance.index.spaces().await {
             Ok(spaces) => {
                 if last.as_ref() != Some(&spaces) {
-                    tracing::info!(spaces = listed(&spaces), "the index holds");
+                    tracing::info!(spaces = named(&spaces), "the index holds");
                 }
                 entrance.held.set(spaces.clone());
                 last = Some(spaces);

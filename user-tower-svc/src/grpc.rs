@@ -53,6 +53,7 @@ impl UserTowerService for Grpc {
             known_users: users.len() as u64,
             not_ready_reason: active.err().map(|error| error.to_string()).unwrap_or_default(),
             user_features_version: users.version(),
+            registry_trouble: self.entrance.registry_trouble.load().as_deref().cloned().unwrap_or_default(),
         }))
     }
 }

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use arc_swap::ArcSwapOption;
 use pagoda_inference::{Embedded, Tower};
 use pagoda_model::{Embedding, Entity, FeatureValue, ItemId, ModelVersion, bundle::ModelBundle};
 use pagoda_server::{Deadline, status::Violation};
@@ -84,6 +85,8 @@ pub(crate) struct Entrance {
     pub(crate) users: Users,
     pub(crate) held: HeldSpaces,
     pub(crate) index: Index,
+    /// Why newer models and features cannot be looked for, if they cannot.
+    pub(crate) registry_trouble: ArcSwapOption<String>,
 }
 
 impl Entrance {

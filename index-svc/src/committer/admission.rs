@@ -98,7 +98,7 @@ impl Task {
         };
         // What cannot hold need not stand in the log.
         self.replica.state().check(self.replica.state().lsn().next(), &publication)?;
-        let (lsn, effect) = self.replica.commit(Commit::Publish(publication), publish.loaded).await?;
+        let (lsn, effect) = self.append(Commit::Publish(publication), publish.loaded).await?;
         crate::failpoint::reached("published");
         self.moved(effect, space, publish.id, lsn)
     }
@@ -114,7 +114,7 @@ impl Task {
             return Ok(Moved { lsn, generation: target });
         }
         let rollback = Rollback { space, generation: target.clone(), expected };
-        let (lsn, effect) = self.replica.commit(Commit::Rollback(rollback), loaded).await?;
+        let (lsn, effect) = self.append(Commit::Rollback(rollback), loaded).await?;
         tracing::warn!(%lsn, generation = %target, "rolled back");
         self.moved(effect, space, target, lsn)
     }

@@ -119,10 +119,11 @@ impl Generations {
     /// Reads or maps the shards wanted of a generation, if they fit into memory, and checks every digest.
     pub async fn load(&self, id: &GenerationId) -> Result<Loaded, IndexError> {
         let manifest = Arc::new(self.manifest(id).await?);
-        let wanted: Vec<u32> =
-            (0..manifest.shard_count).filter(|n| self.shards.is_empty() || self.shards.contains(n)).collect();
-        let memory = self.memory.reserve(footprint::estimate(&manifest, &wanted))?;
-        let _transient = self.memory.reserve(self.transient_bytes(&manifest, &wanted))?;
+        let wanted = self.wanted_shards(&manifest)?;
+        let bytes = footprint::estimate(&manifest, &wanted);
+        let memory = self.memory.reserve(bytes)?;
+        let transient = self.memory.reserve(self.transient_bytes(&manifest, &wanted));
+        let _transient = transient.map_err(|error| beside(error, bytes))?;
         let damaged = |why: IndexError| self.damaged(id, "", why.to_string());
         let mut shards = Vec::with_capacity(wanted.len());
         for number in wanted {
@@ -141,6 +142,15 @@ impl Generations {
         let Footprint { anonymous_bytes, mapped_bytes } = footprint;
         tracing::info!(generation = %id, anonymous_bytes, mapped_bytes, "loaded");
         Ok(Loaded { id: id.clone(), generation: Arc::new(generation), footprint, _memory: Arc::new(memory) })
+    }
+
+    /// The shards to load: all, or those that the settings name, which must be there.
+    fn wanted_shards(&self, manifest: &Manifest) -> Result<Vec<u32>, IndexError> {
+        let shard_count = manifest.shard_count;
+        match self.shards.iter().find(|shard| **shard >= shard_count) {
+            Some(shard) => Err(IndexError::NoSuchShard { shard: *shard, shard_count }),
+            None => Ok((0..shard_count).filter(|n| self.shards.is_empty() || self.shards.contains(n)).collect()),
+        }
     }
 
     /// Takes a part of the memory for what is to become a generation.
@@ -319,6 +329,16 @@ impl Generations {
 
     fn damaged(&self, id: &GenerationId, name: &str, why: String) -> IndexError {
         IndexError::Damaged { what: self.path(id, name), why }
+    }
+}
+
+/// What does not fit, told with what was reserved for it already.
+fn beside(error: IndexError, reserved: u64) -> IndexError {
+    match error {
+        IndexError::DoesNotFit { bytes, free, total } => {
+            IndexError::DoesNotFit { bytes: bytes + reserved, free: free + reserved, total }
+        }
+        other => other,
     }
 }
 

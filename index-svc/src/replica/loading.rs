@@ -19,8 +19,16 @@ const LOOKS_BETWEEN_TRIES_LIMIT: u32 = 256;
 #[derive(Debug)]
 pub(super) struct Loading {
     generations: Generations,
-    under_way: Option<(GenerationId, JoinHandle<Result<Loaded, IndexError>>)>,
+    under_way: Option<UnderWay>,
     failed: HashMap<GenerationId, Failure>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    id: GenerationId,
+    /// Whether something of its space is searched meanwhile.
+    searched: bool,
+    task: JoinHandle<Result<Loaded, IndexError>>,
 }
 
 #[derive(Debug)]
@@ -43,9 +51,10 @@ impl Loading {
         self.under_way.is_some()
     }
 
-    /// Why a generation could not be loaded, if one could not.
-    pub(super) fn last_failure(&self) -> Option<IndexError> {
-        self.failed.values().next().map(|failure| failure.error.clone())
+    /// Why a generation that is current could not be loaded, if one could not.
+    pub(super) fn failure(&self, state: &State) -> Option<(GenerationId, IndexError)> {
+        let current = state.spaces().iter().map(|space| &space.current().generation);
+        current.filter_map(|id| self.failed.get(id).map(|failure| (id.clone(), failure.error.clone()))).next()
     }
 
     /// A look at the log: brings the next try of what failed nearer.
@@ -59,16 +68,19 @@ impl Loading {
         if self.under_way.is_some() {
             return;
         }
-        let Some(id) = state.spaces().iter().find_map(|space| self.wanted(space, views)) else { return };
+        let searched = |space: &SpaceState| views.iter().any(|view| view.space() == space.space());
+        let wanted = |space| self.wanted(space, views).map(|id| (id, searched(space)));
+        let Some((id, searched)) = state.spaces().iter().find_map(wanted) else { return };
         let (generations, wanted) = (self.generations.clone(), id.clone());
-        self.under_way = Some((id, tokio::spawn(async move { generations.load(&wanted).await })));
+        let task = tokio::spawn(async move { generations.load(&wanted).await });
+        self.under_way = Some(UnderWay { id, searched, task });
     }
 
     /// The generation that has been loaded; none if it could not be. Pends while none is being loaded.
     pub(super) async fn finished(&mut self) -> Option<Loaded> {
-        let Some((id, task)) = &mut self.under_way else { return std::future::pending().await };
+        let Some(UnderWay { id, searched, task }) = &mut self.under_way else { return std::future::pending().await };
         let outcome = task.await.unwrap_or_else(|e| Err(IndexError::Internal(e.to_string())));
-        let id = id.clone();
+        let (id, searched) = (id.clone(), *searched);
         self.under_way = None;
         match outcome {
             Ok(loaded) => {
@@ -76,7 +88,7 @@ impl Loading {
                 Some(loaded)
             }
             Err(error) => {
-                self.note(id, error);
+                self.note(id, error, searched);
                 None
             }
         }
@@ -94,10 +106,12 @@ impl Loading {
         candidates.find(|id| self.failed.get(id).is_none_or(|failure| failure.looks_left == 0)).cloned()
     }
 
-    fn note(&mut self, id: GenerationId, error: IndexError) {
+    fn note(&mut self, id: GenerationId, error: IndexError, searched: bool) {
         let looks = self.failed.get(&id).map_or(1, |before| before.looks * 2).min(LOOKS_BETWEEN_TRIES_LIMIT);
-        if looks == 1 {
-            tracing::error!(%error, generation = %id, "a generation cannot be loaded: what was searched before stays");
+        if looks == 1 && searched {
+            tracing::error!(%error, generation = %id, "a generation cannot be loaded: the one before stays searched, and this one is tried again");
+        } else if looks == 1 {
+            tracing::error!(%error, generation = %id, "a generation cannot be loaded: nothing of its space is searched");
         } else {
             tracing::debug!(%error, generation = %id, "a generation still cannot be loaded");
         }

@@ -22,10 +22,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use pagoda_ann::Stop;
 
 use super::{Answer, Query, Ranking, search};
 use crate::{current::Current, error::IndexError, filter::Filter, snapshot::Snapshot};
+
+const CHECKED: &str = "index_live_recall_checked_total";
+const DROPPED: &str = "index_live_recall_dropped_total";
+const LOSS: &str = "index_live_recall_loss";
+const KINDS: [&str; 3] = ["approximation", "filter", "staleness"];
 
 /// Queries that wait to be checked; further ones are dropped and counted.
 const QUEUE_CAPACITY: usize = 16;
@@ -106,7 +112,25 @@ fn rest(samples: &Receiver<Sample>, time: Duration) {
 }
 
 fn count_dropped() {
-    metrics::counter!("index_live_recall_dropped_total").increment(1);
+    counter!(DROPPED).increment(1);
+}
+
+/// Says what each of these metrics is, and shows them before there are any queries.
+pub(crate) fn describe() {
+    describe_counter!(CHECKED, Unit::Count, "Live queries that were searched exactly as well.");
+    describe_counter!(
+        DROPPED,
+        Unit::Count,
+        "Live queries that were drawn to be checked and were not, for want of time."
+    );
+    describe_histogram!(
+        LOSS,
+        Unit::Count,
+        "Share of the exact items that a live query missed, by what it was lost to."
+    );
+    counter!(CHECKED).increment(0);
+    counter!(DROPPED).increment(0);
+    KINDS.iter().for_each(|kind| drop(histogram!(LOSS, "kind" => *kind)));
 }
 
 impl Sample {
@@ -132,11 +156,9 @@ impl Sample {
 
 impl Losses {
     fn record(self) {
-        metrics::counter!("index_live_recall_checked_total").increment(1);
-        for (kind, loss) in
-            [("approximation", self.approximation), ("filter", self.filter), ("staleness", self.staleness)]
-        {
-            metrics::histogram!("index_live_recall_loss", "kind" => kind).record(loss);
+        counter!(CHECKED).increment(1);
+        for (kind, loss) in KINDS.into_iter().zip([self.approximation, self.filter, self.staleness]) {
+            histogram!(LOSS, "kind" => kind).record(loss);
         }
     }
 }

@@ -9,19 +9,31 @@ use crate::{
     ids::{GenerationId, SpaceId},
     listing::{Retained, Unpublished},
     snapshot::{HeldSpace, Snapshot},
+    troubles::{Known, Trouble},
 };
 
 pub(crate) fn build_response(id: &GenerationId, manifest: &Manifest) -> proto::BuildGenerationResponse {
     proto::BuildGenerationResponse { generation_id: id.to_string(), report: Some(report_to_wire(manifest)) }
 }
 
-pub(crate) fn status_response(index_name: &str, snapshot: &Snapshot) -> proto::GetIndexStatusResponse {
+pub(crate) fn status_response(
+    index_name: &str,
+    snapshot: &Snapshot,
+    troubles: &Known,
+) -> proto::GetIndexStatusResponse {
     proto::GetIndexStatusResponse {
         index_name: index_name.to_owned(),
         lsn: snapshot.lsn.0,
         spaces: snapshot.spaces.iter().map(|held| space_to_wire(held, snapshot)).collect(),
         tombstone_count: snapshot.tombstone_count as u64,
+        log_trouble: troubles.following.as_ref().map(trouble_to_wire),
+        write_trouble: troubles.writing.as_ref().map(trouble_to_wire),
+        load_trouble: troubles.loading.as_ref().map(trouble_to_wire),
     }
+}
+
+fn trouble_to_wire(trouble: &Trouble) -> proto::Trouble {
+    proto::Trouble { for_ms: trouble.lasted().as_millis() as u64, why: trouble.why.clone() }
 }
 
 pub(crate) fn list_response(retained: Vec<Retained>, unpublished: Vec<Unpublished>) -> proto::ListGenerationsResponse {

@@ -1,12 +1,13 @@
 //! A generation that is not good enough is not published, unless an operator forces it.
 
+use index_svc::error::IndexError;
 use pagoda_proto::{feature::v1::Embedding, index::v1 as proto};
 use pagoda_server::status;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tonic::{Code, Status};
 
-use crate::harness::{Index, item, items, memory, names};
+use crate::harness::{Index, item, items, memory, names, until};
 
 /// The gates that refused, in order, and what the first one saw.
 fn gates(refused: &Status) -> (String, String) {
@@ -113,13 +114,33 @@ async fn shards_answer_as_one_and_a_process_serves_those_of_its_own() {
     assert_eq!(index.ids().await, names(all.clone()));
     let mut served = Vec::new();
     for shard in 0..3 {
-        let one = Index::open(&store, &[&format!("index.shards=[{shard}]")]).await;
+        let one = Index::open(&store, &["build.shard_count=3", &format!("index.shards=[{shard}]")]).await;
         let ids = one.ids().await;
         assert!((5..40).contains(&ids.len()), "{ids:?}");
         served.extend(ids);
     }
     served.sort();
     assert_eq!(served, names(all));
+}
+
+#[tokio::test]
+async fn shards_that_a_generation_does_not_have_are_refused_and_nothing_is_taken_for_ready() {
+    let store = memory();
+    let early = Index::open(&store, &["index.roles=[search]", "index.shards=[0, 7]"]).await;
+    assert!(!early.service.troubles().now().serves_nothing, "there is nothing to serve yet");
+    Index::holding(&store, &["build.shard_count=3"], 0..50).await;
+    let trouble = until("the trouble", async || early.status().await.load_trouble).await;
+    assert!(trouble.why.contains("index.shards names shard 7") && trouble.why.contains("has 3"), "{}", trouble.why);
+    assert!(early.service.troubles().now().serves_nothing);
+
+    let late = Index::try_open(&store, &["index.roles=[search]", "index.shards=[3]"]).await.map(drop).unwrap_err();
+    assert!(matches!(late, IndexError::NoSuchShard { shard: 3, shard_count: 3 }), "{late}");
+    // A generation that has them ends it.
+    let wide = Index::open(&store, &["build.shard_count=8"]).await;
+    wide.refresh(0..50).await.unwrap();
+    until("a generation that can be searched", async || (!early.service.troubles().now().serves_nothing).then_some(()))
+        .await;
+    assert!(early.status().await.load_trouble.is_none() && !early.ids().await.is_empty());
 }
 
 #[tokio::test]

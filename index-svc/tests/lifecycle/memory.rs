@@ -1,6 +1,7 @@
 //! A generation that does not fit into memory is refused before it is loaded, and one whose build does not fit before it is built.
 
 use futures::{StreamExt, stream};
+use index_svc::error::IndexError;
 use pagoda_commit_log::Store;
 use pagoda_proto::index::v1::{BuildGenerationRequest, build_generation_request::Message};
 use pagoda_server::status;
@@ -63,4 +64,17 @@ async fn a_smaller_process_keeps_searching_what_it_has() {
     let lsn = index.upsert([1000]).await.unwrap();
     until("the write", async || (small.lsn() >= lsn).then_some(())).await;
     assert_eq!(small.ids().await, names((0..100).chain([1000])));
+    let trouble = until("the trouble", async || small.status().await.load_trouble).await;
+    assert!(trouble.why.contains("bytes of memory") && trouble.why.contains("memory.bytes_max"), "{}", trouble.why);
+    assert!(!small.service.troubles().now().serves_nothing);
+}
+
+#[tokio::test]
+async fn a_process_that_is_too_small_for_anything_does_not_start_and_says_what_it_needs() {
+    let store = memory();
+    Index::holding(&store, &[], 0..500).await;
+    let refused = Index::try_open(&store, &["memory.bytes_max=3000"]).await.map(drop).unwrap_err();
+    let IndexError::DoesNotFit { bytes, free, total } = refused else { panic!("{refused}") };
+    assert!(bytes > free && free <= total && total == 3000, "{refused}");
+    assert!(refused.to_string().contains("memory.bytes_max"), "{refused}");
 }

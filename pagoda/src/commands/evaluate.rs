@@ -7,7 +7,7 @@ use pagoda_registry::{Entry, Kind, Registry};
 use pagoda_trainer::Report;
 
 use super::{
-    refresh::open_registry,
+    refresh::open_registry_to_read,
     train::{note_misfit, say_evaluation, show, train_config},
 };
 use crate::{
@@ -21,7 +21,7 @@ pub(crate) async fn run(args: &EvaluateArgs) -> Result<()> {
     let config = train_config(&args.layers)?;
     let data = Dataset::open(&args.place.data)?;
     note_misfit(&args.layers.overlays, &data);
-    let registry = open_registry(&args.place.store).await?;
+    let registry = open_registry_to_read(&args.place.store).await?;
     let bundle = bundle(&registry, args.model.as_deref()).await?;
     let mut stages = Stages::new("");
     let report = &mut |report: &Report| show(&mut stages, report);

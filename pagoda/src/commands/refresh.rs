@@ -35,8 +35,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
     let mut clients = Clients::connect(&addresses).await?;
-    require_store(&addresses.store)?;
-    let registry = open_registry(&addresses.store).await?;
+    let registry = open_registry_of_services(&addresses).await?;
     let data = Dataset::open(&args.data)?;
     let mode = mode(args.full, &registry, &mut clients).await?;
     let refreshed = refresh(&registry, &mut clients, &data, mode).await?;
@@ -47,16 +46,28 @@ pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a directory that is gone: opening would make it anew, and the services would take it for another store.
-pub(crate) fn require_store(store: &str) -> Result<()> {
+/// Refuses a directory that is not there: opening would make it, and what runs on it would take it for another store.
+fn require_store(store: &str, hint: &str) -> Result<()> {
     let folder = Path::new(store.strip_prefix("file://").unwrap_or(store));
     if !folder.is_dir() && (store.starts_with("file://") || !store.contains("://")) {
-        bail!("the services' store `{store}` is not there: is its volume mounted?");
+        bail!("store `{store}` is not there; {hint}");
     }
     Ok(())
 }
 
-/// The registry in a store.
+/// The registry in the store of services that run.
+pub(crate) async fn open_registry_of_services(addresses: &Addresses) -> Result<Registry> {
+    require_store(&addresses.store, "it is the services' store: is its volume mounted?")?;
+    open_registry(&addresses.store).await
+}
+
+/// The registry in a store that is there, to be read.
+pub(crate) async fn open_registry_to_read(store: &str) -> Result<Registry> {
+    require_store(store, "`pagoda train --store URL` makes one")?;
+    open_registry(store).await
+}
+
+/// The registry in a store; a directory that is missing is made.
 pub(crate) async fn open_registry(store: &str) -> Result<Registry> {
     let store = Store::open(store)?;
     Ok(Registry::open(store).await?)

@@ -17,7 +17,7 @@ use tonic::{Code, Status, transport::Channel};
 use super::{
     evaluate::entry,
     generations::{list, named, space},
-    refresh::{open_registry, require_store},
+    refresh::open_registry_of_services,
     status::version,
 };
 use crate::{
@@ -101,8 +101,7 @@ fn choose<'a>(
 /// index still holds of it is published last. Done twice it changes nothing more.
 async fn to_model(args: &RollbackArgs, addresses: &Addresses, model: &str) -> Result<()> {
     let mut clients = Clients::connect(addresses).await?;
-    require_store(&addresses.store)?;
-    let registry = open_registry(&addresses.store).await?;
+    let registry = open_registry_of_services(addresses).await?;
     let entry = entry(&registry, Some(model)).await?;
     let before = registry.latest(Kind::Model).await?.map(|newest| newest.label).unwrap_or_default();
     registry.publish_again(&entry).await?;

@@ -1,83 +1,177 @@
-//! `pagoda status`: what the running services hold and serve.
+//! `pagoda status`: what the running services hold and serve, and what troubles them.
 
-use anyhow::Result;
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Result, anyhow};
 use pagoda_proto::{
     feature::v1::ModelVersion,
-    index::v1::{GetIndexStatusRequest, GetIndexStatusResponse, SpaceStatus},
-    item::v1::{ListRefreshesRequest, Refresh},
-    user::v1::{GetUserTowerStatusRequest, GetUserTowerStatusResponse},
+    index::v1::{
+        GetIndexStatusRequest, GetIndexStatusResponse, SpaceStatus, Trouble, index_service_client::IndexServiceClient,
+    },
+    item::v1::{ListRefreshesRequest, Refresh, RefreshState, item_tower_service_client::ItemTowerServiceClient},
+    user::v1::{
+        GetUserTowerStatusRequest, GetUserTowerStatusResponse, user_tower_service_client::UserTowerServiceClient,
+    },
 };
 use serde_json::{Value, json};
-use tonic::transport::Channel;
+use tonic::{Response, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
     addresses::Addresses,
     cli::StatusArgs,
-    clients::{Clients, channel, refusal},
-    output::{count, say, say_json, table},
+    clients::{channel, refusal},
+    output::{count, folded, say, say_json, table, told},
 };
 
 pub(crate) async fn run(args: &StatusArgs) -> Result<()> {
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
-    let seen = Seen::look(&addresses).await?;
+    let seen = Seen::look(&addresses).await;
     if args.json {
-        return say_json(&seen.as_json(&addresses));
+        say_json(&seen.as_json(&addresses))?;
+    } else {
+        seen.say(&addresses);
     }
-    seen.say();
-    Ok(())
+    match seen.silent.into_iter().next() {
+        Some(silent) => Err(silent),
+        None => Ok(()),
+    }
 }
 
-/// What the three services say of themselves at one moment.
+/// What the three services say of themselves at one moment. Those that do not answer are silent, and the others are shown all the same.
+#[derive(Default)]
 struct Seen {
-    health: Vec<(&'static str, std::net::SocketAddr, String)>,
-    users: GetUserTowerStatusResponse,
-    index: GetIndexStatusResponse,
+    health: Vec<(&'static str, SocketAddr, String)>,
+    users: Option<GetUserTowerStatusResponse>,
+    index: Option<GetIndexStatusResponse>,
     last_refresh: Option<Refresh>,
+    silent: Vec<anyhow::Error>,
+}
+
+/// Something that does not work.
+struct Shown {
+    service: &'static str,
+    what: &'static str,
+    lasted: Option<Duration>,
+    why: String,
 }
 
 impl Seen {
-    async fn look(addresses: &Addresses) -> Result<Self> {
-        let mut health = Vec::new();
-        for (name, address) in [
-            ("user-tower-svc", addresses.user_tower),
-            ("item-tower-svc", addresses.item_tower),
-            ("index-svc", addresses.index),
-        ] {
-            health.push((name, address, health_of(channel(name, address).await?).await));
+    async fn look(addresses: &Addresses) -> Self {
+        let mut seen = Self::default();
+        if let Some(channel) = seen.reach("user-tower-svc", addresses.user_tower).await {
+            let status = UserTowerServiceClient::new(channel).get_user_tower_status(GetUserTowerStatusRequest {}).await;
+            seen.users = seen.heard("user-tower-svc", status);
         }
-        let mut clients = Clients::connect(addresses).await?;
-        let users = clients.users.get_user_tower_status(GetUserTowerStatusRequest {}).await.map_err(|s| refusal(&s))?;
-        let index = clients.index.get_index_status(GetIndexStatusRequest {}).await.map_err(|s| refusal(&s))?;
-        let refreshes = clients.items.list_refreshes(ListRefreshesRequest {}).await.map_err(|s| refusal(&s))?;
-        let last_refresh = refreshes.into_inner().refreshes.into_iter().next();
-        Ok(Self { health, users: users.into_inner(), index: index.into_inner(), last_refresh })
+        if let Some(channel) = seen.reach("item-tower-svc", addresses.item_tower).await {
+            let listed = ItemTowerServiceClient::new(channel).list_refreshes(ListRefreshesRequest {}).await;
+            let listed = seen.heard("item-tower-svc", listed);
+            seen.last_refresh = listed.and_then(|listed| listed.refreshes.into_iter().next());
+        }
+        if let Some(channel) = seen.reach("index-svc", addresses.index).await {
+            let status = IndexServiceClient::new(channel).get_index_status(GetIndexStatusRequest {}).await;
+            seen.index = seen.heard("index-svc", status);
+        }
+        seen
     }
 
-    fn say(&self) {
+    async fn reach(&mut self, name: &'static str, address: SocketAddr) -> Option<Channel> {
+        match channel(name, address).await {
+            Ok(channel) => {
+                self.health.push((name, address, health_of(channel.clone()).await));
+                Some(channel)
+            }
+            Err(error) => {
+                self.health.push((name, address, "does not answer".into()));
+                self.silent.push(error);
+                None
+            }
+        }
+    }
+
+    fn heard<T>(&mut self, name: &str, reply: Result<Response<T>, Status>) -> Option<T> {
+        match reply {
+            Ok(reply) => Some(reply.into_inner()),
+            Err(status) => {
+                self.silent.push(anyhow!("{name}: {}", told(&refusal(&status))));
+                None
+            }
+        }
+    }
+
+    fn say(&self, addresses: &Addresses) {
         let rows = self.health.iter().map(|(n, a, h)| vec![n.to_string(), a.to_string(), h.clone()]).collect();
         say(table(&["service", "address", "health"], &[], rows));
-        let active = self.users.active_model.as_ref().map_or_else(|| self.users.not_ready_reason.clone(), version);
-        say(format_args!("\nactive model   {active}"));
-        say(format_args!("known users    {}", count(self.users.known_users)));
-        say(format_args!("index          {}, at lsn {}", self.index.index_name, self.index.lsn));
-        if let Some(refresh) = &self.last_refresh {
-            say(format_args!("last refresh   {} ({:?})", refresh.refresh_id, refresh.state()));
+        self.troubles().iter().for_each(Shown::say);
+        say(format_args!("\nstore          {}", addresses.store));
+        if let Some(users) = &self.users {
+            let active = users.active_model.as_ref().map_or_else(|| users.not_ready_reason.clone(), version);
+            say(format_args!("active model   {active}"));
+            say(format_args!("known users    {}", count(users.known_users)));
         }
-        self.index.spaces.iter().for_each(say_space);
+        if let Some(index) = &self.index {
+            say(format_args!("index          {}, at lsn {}", index.index_name, index.lsn));
+        }
+        self.last_refresh.iter().for_each(say_refresh);
+        self.index.iter().flat_map(|index| &index.spaces).for_each(say_space);
+    }
+
+    /// What does not work, as far as the services say.
+    fn troubles(&self) -> Vec<Shown> {
+        let index = self.index.as_ref();
+        let of_index = |what, trouble: Option<&Trouble>| {
+            trouble.map(|trouble| Shown {
+                service: "index-svc",
+                what,
+                lasted: Some(Duration::from_millis(trouble.for_ms)),
+                why: trouble.why.clone(),
+            })
+        };
+        let log = index.and_then(|index| index.log_trouble.as_ref());
+        let write = index.and_then(|index| index.write_trouble.as_ref());
+        let load = index.and_then(|index| index.load_trouble.as_ref());
+        let registry = self.users.as_ref().map(|users| users.registry_trouble.clone()).filter(|why| !why.is_empty());
+        let of_users = registry.map(|why| Shown {
+            service: "user-tower-svc",
+            what: "sees no newer models and users; what is loaded answers",
+            lasted: None,
+            why,
+        });
+        let all = [
+            of_index("cannot follow its log: writes are refused, search goes on", log),
+            // Told already, where the log cannot even be read.
+            of_index("could not write; search goes on", write.filter(|_| log.is_none())),
+            of_index("cannot load a generation", load),
+            of_users,
+        ];
+        all.into_iter().flatten().collect()
     }
 
     fn as_json(&self, addresses: &Addresses) -> Value {
+        let users = self.users.as_ref();
         json!({
             "addresses": addresses,
             "health": self.health.iter().map(|(name, _, health)| (name.to_string(), json!(health))).collect::<serde_json::Map<_, _>>(),
-            "active_model": self.users.active_model.as_ref().map(version),
-            "not_ready_reason": self.users.not_ready_reason,
-            "known_users": self.users.known_users,
-            "index": { "name": self.index.index_name, "lsn": self.index.lsn, "tombstones": self.index.tombstone_count,
-                       "spaces": self.index.spaces.iter().map(space_as_json).collect::<Vec<_>>() },
+            "troubles": self.troubles().iter().map(Shown::as_json).collect::<Vec<_>>(),
+            "active_model": users.and_then(|users| users.active_model.as_ref()).map(version),
+            "not_ready_reason": users.map(|users| &users.not_ready_reason),
+            "known_users": users.map(|users| users.known_users),
+            "index": self.index.as_ref().map(index_as_json),
             "last_refresh": self.last_refresh.as_ref().map(super::refresh::as_json),
         })
+    }
+}
+
+impl Shown {
+    fn say(&self) {
+        let lasted = self.lasted.map(|lasted| Duration::from_secs(lasted.as_secs()));
+        let lasted = lasted.map_or_else(String::new, |lasted| format!(", for {}", humantime::format_duration(lasted)));
+        say(folded(&format!("\ntrouble: {} {}{lasted}\n  {}", self.service, self.what, self.why)));
+    }
+
+    fn as_json(&self) -> Value {
+        let for_ms = self.lasted.map(|lasted| lasted.as_millis() as u64);
+        json!({ "service": self.service, "what": self.what, "for_ms": for_ms, "why": self.why })
     }
 }
 
@@ -86,6 +180,15 @@ async fn health_of(channel: Channel) -> String {
         Ok(reply) if reply.get_ref().status() == ServingStatus::Serving => "serving".into(),
         Ok(_) => "not serving".into(),
         Err(status) => format!("{:?}", status.code()),
+    }
+}
+
+fn say_refresh(refresh: &Refresh) {
+    let state = refresh.state();
+    let name = state.as_str_name().trim_start_matches("REFRESH_STATE_").to_lowercase();
+    say(format_args!("last refresh   {} ({name})", refresh.refresh_id));
+    if matches!(state, RefreshState::Failed | RefreshState::Cancelled) && !refresh.error.is_empty() {
+        say(folded(&format!("               {}", refresh.error)));
     }
 }
 
@@ -98,6 +201,15 @@ fn say_space(space: &SpaceStatus) {
     say(format_args!("items          {base} in the base, {delta} in the delta"));
     say(format_args!("index kind     {}", kind_name(&report)));
     say(format_args!("ann recall     {:.3} at 100", report.ann_recall_at_100));
+}
+
+fn index_as_json(index: &GetIndexStatusResponse) -> Value {
+    json!({
+        "name": index.index_name,
+        "lsn": index.lsn,
+        "tombstones": index.tombstone_count,
+        "spaces": index.spaces.iter().map(space_as_json).collect::<Vec<_>>(),
+    })
 }
 
 fn space_as_json(space: &SpaceStatus) -> Value {

@@ -8,11 +8,13 @@ use crate::{
     cli::UpArgs,
     output::say,
     processes::{Plan, Processes},
+    settings::Given,
 };
 
 pub(crate) async fn run(args: &UpArgs) -> Result<()> {
     let store = absolute_store(&args.store)?;
-    let plan = Plan { store: &store, usual_ports: true, log_dir: None };
+    let given = Given { set: &args.set, config: args.config.as_deref() };
+    let plan = Plan { store: &store, usual_ports: true, log_dir: None, given };
     let processes = Processes::start(&plan).await?;
     let addresses = processes.addresses().clone();
     if let Some(path) = &args.addresses {
@@ -41,9 +43,15 @@ pub(crate) async fn until_told(mut processes: Processes) -> Result<()> {
 }
 
 pub(crate) fn say_addresses(addresses: &Addresses) {
-    say(format_args!("user-tower-svc  {}  (Recall)", addresses.user_tower));
-    say(format_args!("item-tower-svc  {}", addresses.item_tower));
-    say(format_args!("index-svc       {}", addresses.index));
+    let metrics = &addresses.metrics;
+    for (name, address, metrics, role) in [
+        ("user-tower-svc", addresses.user_tower, metrics.user_tower, "  (Recall)"),
+        ("item-tower-svc", addresses.item_tower, metrics.item_tower, ""),
+        ("index-svc", addresses.index, metrics.index, ""),
+    ] {
+        let metrics = metrics.map_or_else(String::new, |address| format!("  metrics {address}"));
+        say(format_args!("{name:<14}  {address}{metrics}{role}"));
+    }
 }
 
 /// A directory by its absolute path, since other commands read it from the addresses file; any other URL as it is.

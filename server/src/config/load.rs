@@ -1,166 +1,109 @@
-//! Merging the sources, refusing what none of them should hold, and showing what came out.
+//! Laying the sources over the defaults, refusing what none of them should hold, and showing what came out.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use figment::{
-    Figment, Metadata, Profile, Provider,
-    providers::{Env, Format, Toml},
-    value::{Dict, Map, Value},
-};
 use serde::Serialize;
+use toml::{Table, Value};
 
-use super::{Faults, ServiceConfig};
+use super::{
+    Faults, ServiceConfig, known, redact,
+    sources::{self, Place, Setting},
+    values,
+};
 use crate::cli::ServerArgs;
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file of `--config` cannot be read.
-    #[error("config file {path}: {source}")]
+    #[error("--config {path}: {source}")]
     File {
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// The sources are wrong; every fault names its key and, where known, the source.
-    #[error("bad config:\n  {}", .0.join("\n  "))]
+    /// The file of `--config` is no TOML.
+    #[error("--config {path}: {why}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what was expected there.
+        why: String,
+    },
+    /// The sources are wrong; every fault names its key and where it stands.
+    #[error("bad settings:\n  {}", .0.join("\n  "))]
     Faults(Vec<String>),
 }
 
-/// Merges the service's defaults, the file, the environment (`PAGODA_SECTION__KEY`) and `--set`, and validates the result.
+/// Lays the file, the environment (`PAGODA_SECTION__KEY`) and `--set` over the service's defaults, and validates the result.
 ///
 /// # Errors
-/// All faults at once: keys that the defaults do not have, each with its source; else a value of a wrong type; else what `validate` notes.
+/// All faults at once, each with its key and the place of its value: keys that the defaults do not have, values of a wrong type, and what
+/// `validate` notes of the rest.
 pub fn load<C: ServiceConfig>(args: &ServerArgs) -> Result<C, ConfigError> {
-    let defaults = Figment::from(Toml::string(C::DEFAULTS));
-    let merged = merge(defaults.clone(), args)?;
-    refuse_unknown(&defaults, &merged)?;
-    let config: C =
-        merged.extract().map_err(|errors| ConfigError::Faults(errors.into_iter().map(|e| e.to_string()).collect()))?;
-    let mut faults = Faults::default();
-    config.sections().validate(&mut faults);
-    config.validate(&mut faults);
-    fail_on(faults.into_vec()).map(|()| config)
+    let defaults = defaults::<C>();
+    let mut faults = Vec::new();
+    let mut merged = defaults.clone();
+    let mut places = BTreeMap::new();
+    for setting in sources::read(args, &defaults, &mut faults)? {
+        match taken::<C>(&defaults, &setting) {
+            Ok(value) => {
+                known::put(&mut merged, &setting.key, value);
+                places.insert(setting.key, setting.place);
+            }
+            Err(why) => faults.push(format!("{}: {why} ({})", setting.key, setting.place)),
+        }
+    }
+    let config: C = merged.try_into().map_err(|e| ConfigError::Faults(vec![e.to_string()]))?;
+    let mut noted = Faults::default();
+    config.sections().validate(&mut noted);
+    config.validate(&mut noted);
+    faults.extend(noted.into_vec().into_iter().map(|fault| with_place(fault, &places)));
+    if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faults(faults)) }
 }
 
-/// The settings as TOML with secrets replaced, to be logged or printed.
+/// The settings as TOML with secrets replaced, to be printed.
 pub fn redacted(config: &impl Serialize) -> String {
-    let Ok(mut value) = toml::Value::try_from(config) else { return String::new() };
-    redact("", &mut value);
-    toml::to_string(&value).unwrap_or_default()
+    toml::to_string(&redact::table(config)).unwrap_or_default()
 }
 
-fn merge(mut figment: Figment, args: &ServerArgs) -> Result<Figment, ConfigError> {
-    if let Some(path) = &args.config {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
-        figment = figment.merge(Named { provider: Toml::string(&text), name: format!("file {}", path.display()) });
-    }
-    // Only names with `__` are settings: Kubernetes injects PAGODA_SERVICE_HOST and its kin where a Service is called so.
-    let env = Env::prefixed("PAGODA_").filter(|key| key.as_str().contains("__")).split("__");
-    figment = figment.merge(env);
-    for set in &args.set {
-        figment = figment.merge(SetFlag::parse(set)?);
-    }
-    Ok(figment)
+/// The settings that are not the defaults, as `section.key = value`, with secrets replaced.
+pub fn changed<C: ServiceConfig>(config: &C) -> Vec<String> {
+    let defaults = defaults::<C>();
+    let found = redact::table(config);
+    let leaves = known::leaves(&found).into_iter();
+    let differs = |(key, value): &(String, &Value)| known::get(&defaults, key) != Some(*value);
+    leaves.filter(differs).map(|(key, value)| format!("{key} = {value}")).collect()
 }
 
-/// A provider under a name that a person recognises.
-struct Named<P> {
-    provider: P,
-    name: String,
+/// Variables of the environment that look like settings and are none: what they were meant to be, for a person who wonders.
+pub fn stray_variables<C: ServiceConfig>() -> Vec<String> {
+    let defaults = defaults::<C>();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter_map(|name| sources::stray(&name, &defaults)).collect()
 }
 
-impl<P: Provider> Provider for Named<P> {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(self.name.clone())
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        self.provider.data()
-    }
+fn defaults<C: ServiceConfig>() -> Table {
+    C::DEFAULTS.parse().expect("the embedded defaults are TOML, which a test of each service proves")
 }
 
-/// One `--set key=value`.
-struct SetFlag {
-    key: String,
-    value: Value,
-}
-
-impl SetFlag {
-    fn parse(set: &str) -> Result<Self, ConfigError> {
-        let wrong = || ConfigError::Faults(vec![format!("--set {set}: expected section.key=value")]);
-        let (key, value) = set.split_once('=').ok_or_else(wrong)?;
-        if key.is_empty() || key.split('.').any(str::is_empty) {
-            return Err(wrong());
-        }
-        let value = value.parse::<Value>().unwrap_or_else(|never| match never {});
-        Ok(Self { key: key.to_owned(), value })
-    }
-}
-
-impl Provider for SetFlag {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(format!("--set {}", self.key))
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let nested = figment::util::nest(&self.key, self.value.clone());
-        Ok(Profile::Default.collect(nested.into_dict().unwrap_or_default()))
-    }
-}
-
-fn refuse_unknown(defaults: &Figment, merged: &Figment) -> Result<(), ConfigError> {
-    let whole = |figment: &Figment| {
-        figment
-            .extract::<Value>()
-            .map_err(|errors| ConfigError::Faults(errors.into_iter().map(|e| e.to_string()).collect()))
+/// The value of one setting, if its key is known and it alone can be laid over the defaults.
+fn taken<C: ServiceConfig>(defaults: &Table, setting: &Setting) -> Result<Value, String> {
+    let Some(default) = known::get(defaults, &setting.key) else {
+        return Err(known::unknown(defaults, &setting.key));
     };
-    let (known, found) = (whole(defaults)?, whole(merged)?);
-    let mut unknown = Vec::new();
-    collect_unknown("", &known, &found, &mut unknown);
-    fail_on(unknown.into_iter().map(|key| describe_unknown(merged, &key)).collect())
+    let value = values::typed(&setting.key, default, &setting.value)?;
+    let mut alone = defaults.clone();
+    known::put(&mut alone, &setting.key, value.clone());
+    alone.try_into::<C>().map_err(|e| values::in_words(e.message())).map(|_| value)
 }
 
-fn collect_unknown(path: &str, known: &Value, found: &Value, unknown: &mut Vec<String>) {
-    let (Some(known), Some(found)) = (known.as_dict(), found.as_dict()) else { return };
-    for (key, value) in found {
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        match known.get(key) {
-            Some(expected) => collect_unknown(&path, expected, value, unknown),
-            None => unknown.push(path),
-        }
-    }
-}
-
-fn describe_unknown(merged: &Figment, key: &str) -> String {
-    let source = merged.find_metadata(key).map_or_else(|| "an unknown source".to_owned(), |m| m.name.to_string());
-    format!("{key}: unknown key, found in {source}")
-}
-
-fn fail_on(faults: Vec<String>) -> Result<(), ConfigError> {
-    if faults.is_empty() { Ok(()) } else { Err(ConfigError::Faults(faults)) }
-}
-
-fn redact(key: &str, value: &mut toml::Value) {
-    match value {
-        toml::Value::Table(table) => table.iter_mut().for_each(|(key, value)| redact(key, value)),
-        toml::Value::String(text) if is_secret(key) && !text.is_empty() => *text = "REDACTED".into(),
-        toml::Value::String(text) => redact_userinfo(text),
-        _ => {}
-    }
-}
-
-fn is_secret(key: &str) -> bool {
-    ["secret", "password", "token", "credential"].iter().any(|word| key.contains(word))
-}
-
-/// `scheme://user:password@host` loses what stands before the `@`.
-fn redact_userinfo(text: &mut String) {
-    let Some((scheme, rest)) = text.split_once("://") else { return };
-    let authority_end = rest.find('/').unwrap_or(rest.len());
-    if let Some(at) = rest[..authority_end].rfind('@') {
-        *text = format!("{scheme}://REDACTED{}", &rest[at..]);
+/// A fault that `validate` noted, with the place where the value stands; a default stands nowhere.
+fn with_place(fault: String, places: &BTreeMap<String, Place>) -> String {
+    match fault.split_once(": ").and_then(|(key, _)| places.get(key)) {
+        Some(place) => format!("{fault} ({place})"),
+        None => fault,
     }
 }
 
@@ -179,6 +122,13 @@ mod tests {
         drain: Drain,
         log: Log,
         store: Store,
+        few: Few,
+    }
+
+    #[derive(Serialize, Deserialize, Debug)]
+    struct Few {
+        shards: Vec<u32>,
+        share: f64,
     }
 
     impl ServiceConfig for Config {
@@ -197,8 +147,12 @@ grace_ms = 100
 [log]
 format = "text"
 filter = "info"
+name = ""
 [store]
 url = "memory://"
+[few]
+shards = []
+share = 0.5
 "#;
 
         fn sections(&self) -> Sections<'_> {
@@ -214,55 +168,87 @@ url = "memory://"
         load(&ServerArgs { set: set.iter().map(|&s| s.to_owned()).collect(), ..ServerArgs::default() })
     }
 
-    #[test]
-    fn flags_win_over_the_file_and_the_file_over_the_defaults() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.toml");
-        std::fs::write(&path, "[limits]\nconcurrency = 8\ndeadline_ms_default = 200\n").unwrap();
-        let args =
-            ServerArgs { config: Some(path), set: vec!["limits.concurrency=16".into()], ..ServerArgs::default() };
-        let config: Config = load(&args).unwrap();
-        assert_eq!((config.limits.concurrency, config.limits.deadline_ms_default), (16, 200));
-        assert_eq!(config.limits.deadline_ms_max, 1000);
+    /// Each fault of these flags by itself.
+    fn faults(set: &[&str]) -> Vec<String> {
+        match with(set).unwrap_err() {
+            ConfigError::Faults(faults) => faults,
+            other => panic!("{other}"),
+        }
+    }
+
+    fn file(dir: &tempfile::TempDir, text: &str) -> ServerArgs {
+        let path = dir.path().join("mine.toml");
+        std::fs::write(&path, text).unwrap();
+        ServerArgs { config: Some(path), ..ServerArgs::default() }
     }
 
     #[test]
-    fn unknown_keys_are_all_named_with_their_source() {
+    fn flags_win_over_the_file_and_the_file_over_the_defaults() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("mine.toml");
-        std::fs::write(&path, "[limitz]\nconcurrency = 8\n").unwrap();
-        let args = ServerArgs { config: Some(path), set: vec!["listen.adress=x".into()], ..ServerArgs::default() };
+        let mut args = file(&dir, "[limits]\nconcurrency = 8\ndeadline_ms_default = 200\n");
+        args.set = vec!["limits.concurrency=16".into(), "few.shards=1, 2".into(), "few.share=1".into()];
+        let config: Config = load(&args).unwrap();
+        assert_eq!((config.limits.concurrency, config.limits.deadline_ms_default), (16, 200));
+        assert_eq!(config.limits.deadline_ms_max, 1000);
+        assert_eq!((config.few.shards, config.few.share), (vec![1, 2], 1.0));
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut args = file(&dir, "[limitz]\nconcurrency = 8\n\n[drain]\ngrace_ms = \"5s\"\n[log]\nformat = \"xml\"\n");
+        args.set = vec!["listen.adress=x".into(), "limits.concurrency=0".into(), "few.shards=[1, -2]".into()];
         let error = load::<Config>(&args).unwrap_err().to_string();
-        assert!(error.contains("limitz: unknown key, found in file ") && error.contains("mine.toml"), "{error}");
-        assert!(error.contains("listen.adress: unknown key, found in --set listen.adress"), "{error}");
+        let mine = args.config.unwrap().display().to_string();
+        for expected in [
+            format!("limitz: unknown section, did you mean `limits`? ({mine}, line 1)"),
+            format!(
+                "drain.grace_ms: expected a whole number of milliseconds such as 100, found `\"5s\"` ({mine}, line 5)"
+            ),
+            format!("log.format: expected `text` or `json`, found `xml` ({mine}, line 7)"),
+            "listen.adress: unknown key, did you mean `listen.address`? (--set listen.adress)".into(),
+            "limits.concurrency: expected 1 to 100000, found 0 (--set limits.concurrency)".into(),
+            "few.shards: expected a whole number up to 4294967295, found `-2` (--set few.shards)".into(),
+        ] {
+            assert!(error.lines().any(|line| line.trim() == expected), "{expected}\nis missing in\n{error}");
+        }
+        assert_eq!(error.lines().count(), 7, "{error}");
     }
 
     #[test]
     fn every_bad_value_is_named_at_once() {
-        let error =
-            with(&["listen.address=nowhere", "limits.concurrency=0", "log.filter=a=b=c", "store.url="]).unwrap_err();
-        let error = error.to_string();
+        let found = faults(&["listen.address=nowhere", "limits.concurrency=0", "log.filter=a=b=c", "store.url="]);
         for key in ["listen.address", "limits.concurrency", "log.filter", "store.url"] {
-            assert!(error.contains(key), "{key} is missing in {error}");
+            assert!(found.iter().any(|fault| fault.starts_with(key)), "{key} is missing in {found:#?}");
         }
     }
 
     #[test]
-    fn a_wrong_type_names_the_key_and_the_source() {
-        let error = with(&["limits.concurrency=many"]).unwrap_err().to_string();
-        assert!(error.contains("limits.concurrency"), "{error}");
-        assert!(with(&["limits.concurrency"]).is_err());
+    fn flags_that_are_none_say_how_they_are_written() {
+        for bad in ["limits.concurrency", "=1", "limits..concurrency=1", "limits=1"] {
+            let found = faults(&[bad]).concat();
+            assert!(found.contains("section") && found.contains("limits") | found.contains("--set"), "{bad}: {found}");
+        }
     }
 
     #[test]
-    fn a_missing_file_is_named() {
+    fn a_missing_file_and_one_that_is_no_toml_are_named() {
         let args = ServerArgs { config: Some("/nonexistent/x.toml".into()), ..ServerArgs::default() };
         assert!(load::<Config>(&args).unwrap_err().to_string().contains("/nonexistent/x.toml"));
+        let error = load::<Config>(&file(&tempfile::tempdir().unwrap(), "[limits\n")).unwrap_err().to_string();
+        assert!(error.contains("mine.toml") && error.contains("line 1"), "{error}");
     }
 
     #[test]
     fn secrets_are_redacted() {
         let shown = redacted(&serde_json::json!({"store": {"url": "s3://key:hush@bucket/p", "api_token": "hush"}}));
         assert!(!shown.contains("hush") && shown.contains("s3://REDACTED@bucket/p"), "{shown}");
+    }
+
+    #[test]
+    fn what_differs_from_the_defaults_is_one_line() {
+        assert!(changed(&with(&[]).unwrap()).is_empty());
+        let config = with(&["limits.concurrency=16", "store.url=s3://key:hush@bucket/p"]).unwrap();
+        assert_eq!(changed(&config), ["limits.concurrency = 16", "store.url = \"s3://REDACTED@bucket/p\""]);
     }
 }

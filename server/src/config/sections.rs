@@ -46,6 +46,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Which lines are written, in the syntax of tracing's `EnvFilter`, e.g. `info,h2=warn`.
     pub filter: String,
+    /// A name that each line begins with (in JSON: its field `service`), for processes that share a terminal; empty: none.
+    pub name: String,
 }
 
 /// How log lines look.
@@ -130,6 +132,9 @@ impl Log {
         let parsed = tracing_subscriber::EnvFilter::try_new(&self.filter);
         faults.check(parsed.is_ok(), "log.filter", || {
             format!("expected a filter such as `info,h2=warn`, found `{}`", self.filter)
+        });
+        faults.check(!self.name.contains(char::is_control), "log.name", || {
+            "expected a name without control characters".into()
         });
     }
 }

@@ -98,7 +98,7 @@ async fn start(concurrency: usize, grace_ms: u64) -> Running {
         deadline_ms_max: 3000,
         deadline_ms_long: 60_000,
     };
-    let log = Log { format: LogFormat::Text, filter: "info".into() };
+    let log = Log { format: LogFormat::Text, filter: "info".into(), name: String::new() };
     let drain = Drain { grace_ms };
     let mut server = GrpcServer::new(Sections { listen: &listen, limits: &limits, drain: &drain, log: &log });
     let tiny = Tiny::default();

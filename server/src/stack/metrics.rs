@@ -8,12 +8,17 @@ use std::{
     time::Instant,
 };
 
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use futures::future::BoxFuture;
 use tonic::{Code, Status};
 use tower::Service;
 
 use super::{Request, Response};
 use crate::descriptors::service_and_method;
+
+const IN_FLIGHT: &str = "grpc_server_in_flight";
+const HANDLED: &str = "grpc_server_handled_total";
+const HANDLING: &str = "grpc_server_handling_seconds";
 
 #[derive(Clone)]
 pub(super) struct Metrics<S> {
@@ -50,6 +55,13 @@ where
     }
 }
 
+/// Says what each of these is.
+pub(crate) fn describe() {
+    describe_gauge!(IN_FLIGHT, Unit::Count, "Calls that are being worked on.");
+    describe_counter!(HANDLED, Unit::Count, "Calls that ended, by what they were answered.");
+    describe_histogram!(HANDLING, Unit::Seconds, "What calls took, up to the head of the reply.");
+}
+
 fn code_of(reply: &Result<Response, Infallible>) -> Code {
     let status = reply.as_ref().ok().and_then(|response| Status::from_header_map(response.headers()));
     status.map_or(Code::Ok, |status| status.code())
@@ -66,7 +78,7 @@ struct CallRecord {
 impl CallRecord {
     fn begin(path: &str) -> Self {
         let (service, method) = service_and_method(path);
-        metrics::gauge!("grpc_server_in_flight", "service" => service.to_owned()).increment(1.0);
+        gauge!(IN_FLIGHT, "service" => service.to_owned()).increment(1.0);
         Self { service: service.to_owned(), method: method.to_owned(), code: Code::Cancelled, started: Instant::now() }
     }
 
@@ -82,8 +94,8 @@ impl Drop for CallRecord {
             ("method", std::mem::take(&mut self.method)),
             ("code", format!("{:?}", self.code)),
         ];
-        metrics::gauge!("grpc_server_in_flight", "service" => labels[0].1.clone()).decrement(1.0);
-        metrics::counter!("grpc_server_handled_total", &labels).increment(1);
-        metrics::histogram!("grpc_server_handling_seconds", &labels).record(self.started.elapsed());
+        gauge!(IN_FLIGHT, "service" => labels[0].1.clone()).decrement(1.0);
+        counter!(HANDLED, &labels).increment(1);
+        histogram!(HANDLING, &labels).record(self.started.elapsed());
     }
 }

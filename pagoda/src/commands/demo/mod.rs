@@ -23,6 +23,7 @@ use crate::{
     clients::{Clients, refusal},
     output::{say, table},
     processes::{Plan, Processes},
+    settings::Given,
 };
 use summary::Summary;
 
@@ -100,7 +101,7 @@ async fn start(place: &Place, summary: &mut Summary) -> Result<Processes> {
     heading("Start the three services");
     let began = Instant::now();
     let (store, logs) = (place.store()?, place.logs());
-    let plan = Plan { store: &store, usual_ports: false, log_dir: Some(&logs) };
+    let plan = Plan { store: &store, usual_ports: false, log_dir: Some(&logs), given: Given::default() };
     let processes =
         Processes::start(&plan).await.with_context(|| format!("the services' logs are in {}", logs.display()))?;
     up::say_addresses(processes.addresses());

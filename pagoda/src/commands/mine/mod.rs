@@ -18,7 +18,7 @@ use self::service::ServiceRanker;
 pub(crate) use self::truth::TruthRanker;
 use super::{
     evaluate::bundle,
-    refresh::open_registry,
+    refresh::open_registry_to_read,
     train::{note_misfit, train_config},
 };
 use crate::{
@@ -98,7 +98,7 @@ async fn by_model(
     out: HardNegativesWriter,
     show: &mut Show<'_>,
 ) -> Result<(MiningSummary, Asides)> {
-    let registry = open_registry(needed(args.store.as_deref(), "--source model", "--store URL")?).await?;
+    let registry = open_registry_to_read(needed(args.store.as_deref(), "--source model", "--store URL")?).await?;
     let bundle = bundle(&registry, args.model.as_deref()).await?;
     let mined = mine(mining, &mut ModelRanker::new(&bundle, log)?, out, show)?;
     Ok((mined, Asides::default()))
