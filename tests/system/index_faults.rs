@@ -199,15 +199,13 @@ async fn a_process_killed_while_it_downloads_leaves_nothing_that_is_used_later()
     assert_eq!(partial(), 0);
 }
 
-/// index-svc in a mount namespace of its own, whose `store` is a small file system; a line written to `more` makes it larger.
-fn on_a_small_disk(place: &Place) -> Command {
-    fs::create_dir(place.path("store")).unwrap();
-    assert!(Command::new("mkfifo").arg(place.path("more")).status().unwrap().success());
-    let script = "mount -t tmpfs -o size=600k tmpfs store \
-                  && { (read line < more; mount -o remount,size=64m store) & exec \"$0\" \"$@\"; }";
+/// index-svc in a mount namespace of its own, where a folder is a small file system; what `beside` says is started there as well.
+fn on_a_small_disk(place: &Place, folder: &str, beside: &str) -> Command {
+    fs::create_dir_all(place.path(folder)).unwrap();
+    let script = format!("mount -t tmpfs -o size=600k tmpfs {folder} && {{ {beside} exec \"$0\" \"$@\"; }}");
     let mut command = place.command("index-svc");
     let mut unshare = Command::new("unshare");
-    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(program_path("index-svc"));
+    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).arg(program_path("index-svc"));
     unshare.current_dir(command.get_current_dir().unwrap()).envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
     command = unshare;
     command
@@ -216,7 +214,10 @@ fn on_a_small_disk(place: &Place) -> Command {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_writes_lets_reads_go_on_and_is_left_without_a_restart() {
     let place = Place::new();
-    let service = Service::start_as(on_a_small_disk(&place), &place, "index-svc", &[]);
+    // A line written to it makes the disk larger.
+    assert!(Command::new("mkfifo").arg(place.path("more")).status().unwrap().success());
+    let command = on_a_small_disk(&place, "store", "(read line < more; mount -o remount,size=64m store) &");
+    let service = Service::start_as(command, &place, "index-svc", &[]);
     let mut index = client(&service).await;
     refresh(&mut index, 20).await;
     let mut acknowledged = Vec::new();
@@ -240,6 +241,58 @@ async fn a_full_disk_refuses_writes_lets_reads_go_on_and_is_left_without_a_resta
     until("room", async || upsert(&mut index, next).await.is_ok()).await;
     assert_eq!(status(&mut index).await.write_trouble, None);
     assert!(holds(&mut index, next).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_on_a_full_disk_costs_neither_answers_nor_writes_nor_a_restart() {
+    let place = Place::new();
+    let start = || {
+        let command = on_a_small_disk(&place, "cache", "");
+        Service::start_as(command, &place, "index-svc", &["cache.directory=cache", "checkpoint.commits=1"])
+    };
+    let service = start();
+    let mut index = client(&service).await;
+    // Vectors alone are twice what the cache has room for.
+    refresh(&mut index, 1200).await;
+    for n in 2000..2010 {
+        upsert(&mut index, n).await.unwrap();
+    }
+    assert!(holds(&mut index, 1199).await && holds(&mut index, 2009).await);
+    assert_eq!(status(&mut index).await.load_trouble, None);
+    service.kill();
+    let service = start();
+    let mut index = client(&service).await;
+    assert!(holds(&mut index, 1199).await && holds(&mut index, 2009).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_that_does_not_fit_beside_the_old_one_is_refused_and_the_old_one_stays() {
+    let place = Place::new();
+    let start = |name: &str, memory: &str| {
+        Service::start_as(place.command("index-svc"), &place, name, &["index.poll_ms=50", memory])
+    };
+    // One generation of 200 items takes some 420 kB, a build of it a megabyte.
+    let (large, small) = (start("large", "memory.bytes_max=4000000"), start("small", "memory.bytes_max=700000"));
+    let (mut at_large, mut at_small) = (client(&large).await, client(&small).await);
+    refresh(&mut at_large, 200).await;
+    let before = status(&mut at_large).await;
+    until("the first generation", async || status(&mut at_small).await.spaces == before.spaces).await;
+
+    let refused = build(&mut at_small, 220).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let second = build(&mut at_large, 220).await.unwrap();
+    let refused = publish(&mut at_small, second.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("memory.bytes_max"), "{refused}");
+    assert_eq!(status(&mut at_large).await.lsn, before.lsn, "nothing was published");
+
+    publish(&mut at_large, second).await.unwrap();
+    upsert(&mut at_large, 500).await.unwrap();
+    until("the write", async || holds(&mut at_small, 500).await).await;
+    let after = status(&mut at_small).await;
+    assert_eq!(after.spaces[0].generation_id, before.spaces[0].generation_id, "the old one is searched");
+    assert!(after.load_trouble.unwrap().why.contains("memory.bytes_max"));
+    assert!(holds(&mut at_small, 3).await && holds(&mut at_large, 219).await);
 }
 
 /// What a write is answered while its store is away: that, or, where trying again took as long, that its deadline has passed.
