@@ -246,7 +246,8 @@ class Service:
     def publication(self, first: str) -> dict:
         """A second generation, built while the first answers, then both published in turns under load."""
         self.say("building a second generation under load")
-        builder = Side("builder", [self.programs.load, self.data, self.dim, self.server.address], self.client_processors)
+        # It stands for a program of another machine, and gives way to what is measured.
+        builder = Side("builder", ["nice", "-n", "10", self.programs.load, self.data, self.dim, self.server.address], self.client_processors)
         try:
             builder.tell("build", kind=self.plan.kind)
             during_build = self.load.ask("load", k=K, rate=self.rate, seconds=5 * self.plan.load_s)
