@@ -22,6 +22,7 @@ mod matrix;
 mod memory;
 mod order;
 mod scan;
+mod screened;
 mod spec;
 mod stop;
 #[cfg(feature = "testing")]
@@ -41,7 +42,8 @@ pub use crate::{
     mapped::MappedFile,
     mask::Mask,
     matrix::{Matrix, check_vector},
-    scan::{ScanQuery, exact_many, scan, scan_many, scan_with},
+    scan::{ScanQuery, exact_many, scan, scan_with},
+    screened::Screened,
     spec::{Kind, Parameters, Spec},
     stop::Stop,
     tune::{Goal, Progress, TuneOptions, recall_at_k, tune_goals},

@@ -9,9 +9,9 @@ use crate::{
 };
 
 /// Blocks scored between two looks at the clock.
-const CHECK_BLOCKS: usize = CHECK_ROWS / BLOCK_ROWS;
+pub(crate) const CHECK_BLOCKS: usize = CHECK_ROWS / BLOCK_ROWS;
 
-/// One query of [`scan_many`].
+/// One query of a scan.
 #[derive(Clone, Copy, Debug)]
 pub struct ScanQuery<'a> {
     /// The query vector.
@@ -32,7 +32,7 @@ pub fn scan_with(rows: &Matrix, query: &[f32], k: usize, mask: Mask, stop: Stop)
 }
 
 /// [`scan_with`] for several queries that share a mask: `[queries][at most k]`. The rows are read once.
-pub fn scan_many(
+pub(crate) fn scan_many(
     rows: &Matrix,
     queries: &[ScanQuery<'_>],
     k: usize,

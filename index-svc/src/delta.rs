@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use pagoda_ann::{AnnError, Bitmap, Matrix, check_vector};
+use pagoda_ann::{AnnError, Bitmap, Screened, check_vector};
 
 use crate::{
     attributes::{Columns, Declarations},
@@ -36,7 +36,8 @@ struct Rows {
     ids: Vec<ItemId>,
     /// The last row of each id.
     by_id: HashMap<ItemId, u32>,
-    embeddings: Matrix,
+    /// Of the folded part sealed, since nothing is added to it.
+    embeddings: Screened,
     /// Of each row.
     attributes: Vec<Attributes>,
     /// The same, those that the generation declares.
@@ -62,12 +63,13 @@ impl Delta {
             pushed.err().map(|error| (&item.id, error))
         };
         let left_out = items.filter_map(push).collect();
+        delta.folded.seal();
         (delta, left_out)
     }
 
     /// Sets an item's embedding and attributes.
     pub fn upsert(&mut self, item: &Item) -> Result<(), AnnError> {
-        check_vector(&item.embedding, self.tail.rows.embeddings.dim())?;
+        check_vector(&item.embedding, self.tail.rows.embeddings.rows().dim())?;
         self.remove(&item.id);
         self.tail.push(&item.id, &item.embedding, &item.attributes)?;
         if self.tail.rows() >= TAIL_ROWS.max(self.folded.rows() / 8) { self.fold() } else { Ok(()) }
@@ -105,11 +107,12 @@ impl Delta {
     }
 
     fn fold(&mut self) -> Result<(), AnnError> {
-        let dim = self.tail.rows.embeddings.dim();
+        let dim = self.tail.rows.embeddings.rows().dim();
         let mut folded = Part::empty(dim, &self.declared);
         for (id, embedding, attributes) in self.iter() {
             folded.push(id, embedding, attributes)?;
         }
+        folded.seal();
         self.tail = Part::empty(dim, &self.declared);
         self.folded = folded;
         Ok(())
@@ -121,7 +124,7 @@ impl Part {
         let rows = Rows {
             ids: Vec::new(),
             by_id: HashMap::new(),
-            embeddings: Matrix::empty(dim),
+            embeddings: Screened::empty(dim),
             attributes: Vec::new(),
             columns: Columns::new(declared),
         };
@@ -137,6 +140,10 @@ impl Part {
         rows.by_id.insert(id.clone(), row);
         Arc::make_mut(&mut self.living).push();
         Ok(())
+    }
+
+    fn seal(&mut self) {
+        Arc::make_mut(&mut self.rows).embeddings.seal();
     }
 
     fn remove(&mut self, id: &ItemId) {
@@ -161,7 +168,7 @@ impl Part {
     }
 
     /// The embeddings by row.
-    pub fn embeddings(&self) -> &Matrix {
+    pub fn embeddings(&self) -> &Screened {
         &self.rows.embeddings
     }
 
@@ -178,7 +185,7 @@ impl Part {
     fn iter(&self) -> impl Iterator<Item = (&ItemId, &[f32], &Attributes)> {
         let item = |row: u32| {
             let attributes = &self.rows.attributes[row as usize];
-            (self.id(row), self.rows.embeddings.row(row), attributes)
+            (self.id(row), self.rows.embeddings.rows().row(row), attributes)
         };
         self.living.iter().map(item)
     }
@@ -208,7 +215,7 @@ mod tests {
         assert_eq!((before.len(), delta.len()), (2000, 1999));
         let best = |delta: &Delta| {
             let living = |part: &Part| {
-                let rows = part.living().iter().map(|row| (part.embeddings().row(row)[0], part.id(row).clone()));
+                let rows = part.living().iter().map(|row| (part.embeddings().rows().row(row)[0], part.id(row).clone()));
                 rows.collect::<Vec<_>>()
             };
             let mut found: Vec<_> = delta.parts().into_iter().flat_map(living).collect();

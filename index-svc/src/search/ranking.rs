@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use pagoda_ann::{Hit, Mask, Parameters, ScanQuery, Stop, scan_many};
+use pagoda_ann::{Hit, Mask, Parameters, ScanQuery, Stop};
 
 use super::{
     Found, Query, Ranking,
@@ -144,7 +144,7 @@ impl Segment<'_> {
         let mut wanted = need.k + TIES;
         loop {
             wanted = wanted.min(self.count);
-            let best = scan_many(part.embeddings(), queries, wanted, self.mask(), need.stop)?;
+            let best = part.embeddings().scan_many(queries, wanted, self.mask(), need.stop)?;
             let is_tied = |hits: &Vec<Hit>| {
                 let last = need.k.checked_sub(1).and_then(|at| hits.get(at));
                 last.zip(hits.last()).is_some_and(|(kth, last)| kth.score.total_cmp(&last.score).is_eq())
