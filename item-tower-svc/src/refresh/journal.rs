@@ -112,8 +112,17 @@ pub struct History {
     known: Known,
     /// The refresh whose start was the last record, and what was known before it.
     just_started: Option<(Lsn, Baseline, Known)>,
-    /// The generations that gates refused, by the catalogs that have not passed them since.
-    refused: BTreeMap<u64, String>,
+    /// What gates refused, by the catalogs that have not passed them since.
+    refused: BTreeMap<u64, Refusals>,
+}
+
+/// The generations of one catalog that gates refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Refusals {
+    /// The latest last.
+    generations: Vec<String>,
+    /// The catalogs of all refreshes that began since the first of them was built: what they wrote is laid over it.
+    since: BTreeSet<u64>,
 }
 
 /// What is known of the index.
@@ -156,10 +165,15 @@ impl History {
         if is_as_left && let Some(equal) = equal.filter(|equal| equal.model == model) {
             return Some(Basis::Equal(equal.catalog_version));
         }
-        let forced = self.refused.iter().filter(|(_, generation)| lineage.contains(generation));
-        let forced: Vec<u64> = forced.map(|(catalog, _)| *catalog).collect();
-        let among_these = || Basis::AmongThese(begun.iter().copied().chain(forced.iter().copied()).collect());
-        (is_as_left || !forced.is_empty()).then(among_these)
+        let is_forced = self.forced(lineage).next().is_some();
+        let since = self.refused.values().filter(|refusals| refusals.has_one_of(lineage)).flat_map(|r| &r.since);
+        let among_these = || begun.iter().chain(since).copied().chain(self.forced(lineage)).collect();
+        (is_as_left || is_forced).then(|| Basis::AmongThese(among_these()))
+    }
+
+    /// The catalogs of which gates refused a generation of this lineage: an operator has published it by force.
+    pub fn forced<'h>(&'h self, lineage: &'h [String]) -> impl Iterator<Item = u64> + 'h {
+        self.refused.iter().filter(|(_, refusals)| refusals.has_one_of(lineage)).map(|(catalog, _)| *catalog)
     }
 
     /// The catalogs whose items the index may hold, but for generations that were published by force.
@@ -167,16 +181,18 @@ impl History {
         self.known.begun.iter().copied()
     }
 
-    /// The catalogs whose generations gates refused, with these, but for one of this lineage.
+    /// The catalogs whose generations gates refused, with the latest of these, but for those with one of this lineage.
     pub fn refused<'h>(&'h self, lineage: &'h [String]) -> impl Iterator<Item = (u64, &'h str)> {
-        let refused = self.refused.iter().map(|(catalog, generation)| (*catalog, generation.as_str()));
-        refused.filter(move |(_, generation)| !lineage.iter().any(|of_line| of_line == generation))
+        let refused = self.refused.iter().filter(|(_, refusals)| !refusals.has_one_of(lineage));
+        refused.filter_map(|(catalog, refusals)| Some((*catalog, refusals.generations.last()?.as_str())))
     }
 
     /// Takes in the next record.
     pub fn apply(&mut self, lsn: Lsn, record: &Record) {
         if let Record::Failed { refused: Some(Refused { catalog_version, generation_id }), .. } = record {
-            self.refused.insert(*catalog_version, generation_id.clone());
+            let refusals = self.refused.entry(*catalog_version).or_default();
+            refusals.generations.retain(|generation| generation != generation_id);
+            refusals.generations.push(generation_id.clone());
         }
         // Only an end right after its own start proves anything: else another refresh wrote at the same time.
         match (self.just_started.take(), record) {
@@ -202,10 +218,19 @@ impl History {
         let before = self.known.clone();
         self.known.equal = None;
         self.known.begun.insert(baseline.catalog_version);
+        for refusals in self.refused.values_mut() {
+            refusals.since.insert(baseline.catalog_version);
+        }
         if mode == Mode::Full {
             self.known.generation = None;
         }
         self.just_started = Some((lsn, baseline, before));
+    }
+}
+
+impl Refusals {
+    fn has_one_of(&self, lineage: &[String]) -> bool {
+        self.generations.iter().any(|generation| lineage.contains(generation))
     }
 }
 
@@ -350,6 +375,27 @@ mod tests {
         assert_eq!((history.basis(MODEL, &forced), refused(&forced)), (Some(among(&[5, 6])), vec![]));
         let built_on = [records.as_slice(), &[incremental(7), succeeded(7, "compacted")]].concat();
         assert_eq!(self::history(&built_on).basis(MODEL, &forced), Some(Basis::Equal(7)));
+    }
+
+    #[test]
+    fn a_catalog_that_was_refused_twice_is_handed_over_by_force_of_either_generation() {
+        let records = [full(4), succeeded(1, "a"), full(5), refused(3, 5, "b"), full(5), refused(5, 5, "c")];
+        let history = history(&records);
+        for forced in ["b", "c"] {
+            assert_eq!(history.refused(&line(&[forced])).count(), 0, "{forced}");
+            assert_eq!(history.basis(MODEL, &line(&[forced])), Some(among(&[4, 5])), "{forced}");
+        }
+        assert_eq!(history.refused(&line(&["a"])).collect::<Vec<_>>(), [(5, "c")]);
+    }
+
+    #[test]
+    fn whatever_was_written_since_a_generation_was_refused_is_laid_over_it_when_it_is_current_again() {
+        let forced = [full(4), succeeded(1, "a"), full(5), refused(3, 5, "b"), incremental(6), succeeded(5, "b")];
+        let replaced = [forced.as_slice(), &[full(7), succeeded(7, "c")]].concat();
+        let history = history(&replaced);
+        assert_eq!(history.basis(MODEL, &line(&["c"])), Some(Basis::Equal(7)));
+        assert_eq!(history.basis(MODEL, &line(&["b"])), Some(among(&[5, 6, 7])), "rolled back to it");
+        assert_eq!(history.basis(MODEL, &line(&["a"])), None, "rolled back");
     }
 
     #[test]

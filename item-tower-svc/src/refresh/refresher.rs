@@ -96,8 +96,13 @@ impl Refresher {
         Ok(plan)
     }
 
-    /// An incremental refresh passes no gates, so what they refused is not for it, under whichever version.
+    /// An incremental refresh passes no gates, so what they refused is not for it, under whichever version, unless by force it is current.
     async fn check_gates(&self, plan: &Plan) -> Result<(), ItemTowerError> {
+        for version in plan.history.forced(plan.lineage()) {
+            if self.catalogs.entry(version).await?.files == plan.catalog.files {
+                return Ok(());
+            }
+        }
         for (version, generation) in plan.history.refused(plan.lineage()) {
             if self.catalogs.entry(version).await?.files == plan.catalog.files {
                 let why = format!(
