@@ -20,7 +20,7 @@ use crate::{
     error::IndexError,
     listing::Listing,
     publisher::Publisher,
-    record::Batch,
+    record::{Batch, Write},
     search::Searcher,
     troubles::Troubles,
     wire,
@@ -206,9 +206,10 @@ impl Rpcs for IndexService {
     async fn delete(&self, request: Request<proto::DeleteRequest>) -> Result<Response<proto::DeleteResponse>, Status> {
         self.require(Role::Write)?;
         let request_id = wire::request_id(&request.get_ref().request_id)?;
-        let write = wire::delete_request(request.into_inner())?;
-        let lsn = self.committer.write(Batch { request_id, write }).await?.0;
-        Ok(Response::new(proto::DeleteResponse { lsn }))
+        let ids = wire::delete_request(request.into_inner())?;
+        let not_held_item_ids = self.current.load().not_held(&ids).map(ToString::to_string).collect();
+        let lsn = self.committer.write(Batch { request_id, write: Write::Delete(ids) }).await?.0;
+        Ok(Response::new(proto::DeleteResponse { lsn, not_held_item_ids }))
     }
 
     async fn get_index_status(

@@ -74,6 +74,12 @@ impl Snapshot {
         found.ok_or_else(|| IndexError::SpaceNotHeld { wanted, held: held() })
     }
 
+    /// Those of some ids of which no space holds an item; none where not all there is is held here.
+    pub(crate) fn not_held<'a>(&'a self, ids: &'a [ItemId]) -> impl Iterator<Item = &'a ItemId> {
+        let is_whole = !self.spaces.is_empty() && self.spaces.iter().all(|space| space.generation().is_whole());
+        ids.iter().filter(move |id| is_whole && !self.spaces.iter().any(|space| space.holds(id)))
+    }
+
     /// Whether a generation that no space retains can be published no more: the fold would void it.
     pub fn is_expired(&self, manifest: &Manifest) -> bool {
         let floor = self.floors.get(&manifest.model.space).copied().unwrap_or_default();
@@ -169,6 +175,12 @@ impl HeldSpace {
     /// The base, shard by shard.
     pub fn shards(&self) -> &[HeldShard] {
         &self.shards
+    }
+
+    /// Whether an item can be found.
+    fn holds(&self, id: &ItemId) -> bool {
+        let in_base = self.generation().row_of(id).is_some_and(|(shard, row)| self.shards[shard].living.contains(row));
+        in_base || self.delta.contains(id)
     }
 
     /// How many items of the base live.

@@ -3,14 +3,14 @@
 use std::{
     env,
     fs::{self, Permissions},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// How long services on this machine may take to accept a connection.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -19,16 +19,30 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Addresses {
     pub(crate) store: String,
+    #[serde(deserialize_with = "resolved")]
     pub(crate) user_tower: SocketAddr,
+    #[serde(deserialize_with = "resolved")]
     pub(crate) item_tower: SocketAddr,
+    #[serde(deserialize_with = "resolved")]
     pub(crate) index: SocketAddr,
     /// The Prometheus endpoints.
+    #[serde(default)]
     pub(crate) metrics: MetricsAddresses,
-    /// The process that started them.
+    /// The process that started them; 0 in a file that a person wrote.
+    #[serde(default)]
     pub(crate) pid: u32,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// An address that a person may have written with a host's name. The services that `pagoda up` starts listen on IPv4, so that goes first.
+fn resolved<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(from)?;
+    let found: Vec<_> =
+        text.to_socket_addrs().map_err(|e| D::Error::custom(format!("`{text}`: expected HOST:PORT: {e}")))?.collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| D::Error::custom(format!("`{text}`: it has no address")))
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct MetricsAddresses {
     pub(crate) user_tower: Option<SocketAddr>,
     pub(crate) item_tower: Option<SocketAddr>,
@@ -166,6 +180,22 @@ mod tests {
         assert_eq!(Addresses::read(&usual).unwrap().pid, 1);
         drop(first);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_person_may_write_names_of_hosts_and_leave_out_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("addresses.json");
+        let written = |index: &str| {
+            let text =
+                r#"{"store": "s", "user_tower": "localhost:7101", "item_tower": "127.0.0.1:7102", "index": "INDEX"}"#;
+            fs::write(&path, text.replace("INDEX", index)).unwrap();
+            Addresses::find(Some(&path))
+        };
+        let found = written("[::1]:7103").unwrap();
+        assert_eq!((found.user_tower, found.index), (([127, 0, 0, 1], 7101).into(), "[::1]:7103".parse().unwrap()));
+        let refused = format!("{:#}", written("7103").unwrap_err());
+        assert!(refused.contains("`7103`: expected HOST:PORT"), "{refused}");
     }
 
     #[test]

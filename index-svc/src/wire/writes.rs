@@ -24,12 +24,12 @@ pub(crate) fn upsert_request(request: proto::UpsertRequest, snapshot: &Snapshot)
     wrong.finish(model.map(|model| Write::Upsert { model, items: items.into_iter().map(|(_, item)| item).collect() }))
 }
 
-pub(crate) fn delete_request(request: proto::DeleteRequest) -> Result<Write, IndexError> {
+pub(crate) fn delete_request(request: proto::DeleteRequest) -> Result<Vec<ItemId>, IndexError> {
     let mut wrong = Violations::default();
     check_batch(&mut wrong, "item_ids", request.item_ids.len());
     let ids = numbered(&request.item_ids);
     let ids = ids.filter_map(|(n, id)| wrong.take(format!("item_ids[{n}]"), ItemId::new(id))).collect();
-    wrong.finish(Some(Write::Delete(ids)))
+    wrong.finish(Some(ids))
 }
 
 pub(crate) fn request_id(request_id: &str) -> Result<Option<RequestId>, IndexError> {

@@ -30,7 +30,7 @@ impl Refresher {
         let catalog = self.catalogs.read(&plan.catalog).await?;
         progress.read(&catalog);
         let difference = self.difference(plan, catalog).await?;
-        refuse_emptying(plan, difference.gone.len())?;
+        refuse_emptying(plan, self.gone_for_certain(plan, &difference).await?)?;
         progress.written(plan.index.lsn);
         // As the generation declares, whatever the catalog says by now: that is for the next full refresh.
         let declared = plan.index.declared_in(plan.model.version().space);
@@ -81,6 +81,20 @@ impl Refresher {
                 Ok(Difference::from_anything(ids.iter().map(String::as_str), catalog.items))
             }
         }
+    }
+
+    /// How many items are gone that were handed over: where a generation is current by force, of its catalog alone, since what is deleted beside is but
+    /// what earlier ones may have left.
+    async fn gone_for_certain(&self, plan: &Plan, difference: &Difference) -> Result<usize, ItemTowerError> {
+        let forced: Vec<u64> = plan.history.forced(plan.lineage()).collect();
+        if forced.is_empty() {
+            return Ok(difference.gone.len());
+        }
+        let mut ids = HashSet::new();
+        for version in forced {
+            ids.extend(self.ids(version).await?.unwrap_or_default());
+        }
+        Ok(difference.gone.iter().filter(|id| ids.contains(*id)).count())
     }
 
     /// The ids of a catalog. None for one that cannot be read: it was never handed over.

@@ -161,7 +161,7 @@ impl IndexService for Index {
         held.tombstones.extend(ids.iter().cloned());
         held.deletes.push(ids);
         held.lsn += 1;
-        Ok(Response::new(proto::DeleteResponse { lsn: held.lsn }))
+        Ok(Response::new(proto::DeleteResponse { lsn: held.lsn, ..Default::default() }))
     }
 
     async fn get_index_status(

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use pagoda_proto::index::v1::{DeleteRequest, index_service_client::IndexServiceClient};
+use pagoda_proto::index::v1::{DeleteRequest, DeleteResponse, index_service_client::IndexServiceClient};
 use serde_json::json;
 use tokio::time::sleep;
 use tonic::{Code, transport::Channel};
@@ -12,11 +12,13 @@ use crate::{
     addresses::Addresses,
     cli::DeleteArgs,
     clients::{index_client, refusal, retry_delay},
-    output::{count, say, say_json},
+    output::{count, noted, say, say_json},
 };
 
 /// The most ids of one request.
 const BATCH_IDS: usize = 4096;
+/// Ids that are named of those that the index did not hold.
+const NAMED: usize = 5;
 const ATTEMPTS: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
@@ -27,17 +29,26 @@ pub(crate) async fn run(args: &DeleteArgs) -> Result<()> {
     };
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
     let mut index = index_client(&addresses).await?;
-    let (mut deleted, mut lsn) = (0, 0);
+    let (mut done, mut lsn, mut not_held) = (0, 0, Vec::new());
     for batch in ids.chunks(BATCH_IDS) {
-        lsn = delete(&mut index, batch).await.with_context(|| {
-            format!("{} of {} items were deleted, then", count(deleted as u64), count(ids.len() as u64))
-        })?;
-        deleted += batch.len();
+        let reply = delete(&mut index, batch)
+            .await
+            .with_context(|| format!("{} of {} ids were deleted, then", count(done as u64), count(ids.len() as u64)))?;
+        done += batch.len();
+        lsn = reply.lsn;
+        not_held.extend(reply.not_held_item_ids);
     }
+    let deleted = done - not_held.len();
     if args.json {
-        return say_json(&json!({ "items_deleted": deleted, "lsn": lsn }));
+        return say_json(&json!({ "items_deleted": deleted, "not_held": not_held, "lsn": lsn }));
     }
     say(format_args!("{} items deleted, at lsn {lsn}", count(deleted as u64)));
+    if !not_held.is_empty() {
+        let named: Vec<_> = not_held.iter().take(NAMED).map(|id| format!("`{id}`")).collect();
+        let more = if not_held.len() > NAMED { ", ..." } else { "" };
+        let (n, named) = (count(not_held.len() as u64), named.join(", "));
+        say(noted(&format!("the index held no item of {n} of the ids: {named}{more}")));
+    }
     Ok(())
 }
 
@@ -48,14 +59,14 @@ fn read(path: &Path) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-/// Deletes a batch and returns its position; tries again under the same name while the index is away, so that it happens once.
-async fn delete(index: &mut IndexServiceClient<Channel>, ids: &[String]) -> Result<u64> {
+/// Deletes a batch; tries again under the same name while the index is away, so that it happens once.
+async fn delete(index: &mut IndexServiceClient<Channel>, ids: &[String]) -> Result<DeleteResponse> {
     let request_id = format!("pagoda-delete-{:032x}", rand::random::<u128>());
     let request = DeleteRequest { item_ids: ids.to_vec(), request_id };
     let (mut attempt, mut wait) = (1, FIRST_WAIT);
     loop {
         match index.delete(request.clone()).await {
-            Ok(reply) => return Ok(reply.into_inner().lsn),
+            Ok(reply) => return Ok(reply.into_inner()),
             Err(status) if status.code() == Code::Unavailable && attempt < ATTEMPTS => {
                 sleep(retry_delay(&status).unwrap_or(wait)).await;
                 (attempt, wait) = (attempt + 1, wait * 2);
