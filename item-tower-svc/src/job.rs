@@ -54,7 +54,8 @@ pub enum JobError {
 pub async fn run(config: Config, args: RefreshArgs) -> Result<(), JobError> {
     let app = App::build(&config).await?;
     let mode = if args.full { Mode::Full } else { Mode::Incremental };
-    let started = app.refreshes.start(Wish { mode, catalog_version: args.catalog }).await?;
+    let started =
+        app.refreshes.start(Wish { mode, catalog_version: args.catalog, catalog_digest: String::new() }).await?;
     let id = started.id.to_string();
     let mut steps = pin!(app.refreshes.watch(&id)?);
     let mut stop = pin!(shutdown::requested(false));

@@ -61,7 +61,7 @@ pub(crate) fn start_refresh(request: &proto::StartRefreshRequest) -> Result<Wish
             return Err(ItemTowerError::Invalid(vec![violation]));
         }
     };
-    Ok(Wish { mode, catalog_version: request.catalog_version })
+    Ok(Wish { mode, catalog_version: request.catalog_version, catalog_digest: request.catalog_digest.clone() })
 }
 
 /// A refresh as the contract has it.
@@ -305,11 +305,12 @@ mod tests {
     #[test]
     fn a_refresh_needs_a_known_mode() {
         for mode in [0, 7, -1] {
-            let request = proto::StartRefreshRequest { catalog_version: 0, mode };
+            let request = proto::StartRefreshRequest { mode, ..Default::default() };
             let Err(ItemTowerError::Invalid(violations)) = start_refresh(&request) else { panic!("mode {mode}") };
             assert_eq!(violations[0].path, "mode");
         }
-        let request = proto::StartRefreshRequest { catalog_version: 3, mode: proto::RefreshMode::Full.into() };
-        assert_eq!(start_refresh(&request).unwrap(), Wish { mode: Mode::Full, catalog_version: 3 });
+        let (mode, catalog_digest) = (proto::RefreshMode::Full.into(), "d".to_owned());
+        let request = proto::StartRefreshRequest { catalog_version: 3, mode, catalog_digest: catalog_digest.clone() };
+        assert_eq!(start_refresh(&request).unwrap(), Wish { mode: Mode::Full, catalog_version: 3, catalog_digest });
     }
 }

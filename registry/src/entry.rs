@@ -86,6 +86,11 @@ impl FileRef {
 }
 
 impl Entry {
+    /// What tells it from every other artefact of its kind, wherever it is registered: SHA-256 of its record, 64 lower-case hexadecimal digits.
+    pub fn digest(&self) -> String {
+        FileRef::of(&self.encode()).sha256
+    }
+
     /// Whether two entries are the same but for their versions.
     pub(crate) fn same_artefact(&self, other: &Self) -> bool {
         (self.kind, &self.label, &self.files, &self.metadata)

@@ -17,12 +17,14 @@ use crate::{
 };
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
     /// How much is embedded.
     pub mode: Mode,
     /// The catalog; 0 is the newest.
     pub catalog_version: u64,
+    /// The digest of its record; empty: not known.
+    pub catalog_digest: String,
 }
 
 /// How a refresh goes about its work.
@@ -82,6 +84,10 @@ impl Refresher {
         let model = self.models.newest_registered().await?;
         let index = self.index.status().await?;
         let catalog = self.catalogs.entry(wish.catalog_version).await?;
+        if !wish.catalog_digest.is_empty() && wish.catalog_digest != catalog.digest() {
+            let why = "it is another than the caller has brought, who works on another store than this service";
+            return Err(catalog::refused(&catalog, why.into()));
+        }
         let schema = self.catalogs.schema(&catalog).await?;
         if let Some(why) = schema_difference(&schema.item, &model.schema().item) {
             return Err(catalog::refused(&catalog, why));

@@ -5,6 +5,7 @@ use pagoda_proto::item::v1::{
     RefreshMode::{Full, Incremental},
     RefreshState,
 };
+use pagoda_registry::Kind;
 use pagoda_server::status::reason_of;
 use tonic::{Code, Status};
 
@@ -33,6 +34,19 @@ async fn a_full_refresh_publishes_the_whole_catalog() {
     assert!(queries.iter().zip(expected).all(|(q, e)| (q - e).abs() < 1e-6), "{queries:?}");
     let request = proto::GetRefreshRequest { refresh_id: started.refresh_id };
     assert_eq!(service.client.get_refresh(request).await.unwrap().into_inner().refresh.as_ref(), Some(end));
+}
+
+#[tokio::test]
+async fn a_catalog_that_was_brought_to_another_store_is_not_taken_for_that_of_the_same_version_here() {
+    let mut service = Service::with_model().await;
+    let catalog_version = service.catalog(&["a,1|0"]).await;
+    let entry = service.registry.latest(Kind::Catalog).await.unwrap().unwrap();
+    let request = |catalog_digest| proto::StartRefreshRequest { catalog_version, mode: Full.into(), catalog_digest };
+    let status = service.client.start_refresh(request("0".repeat(64))).await.unwrap_err();
+    let reason = reason_of(&status).unwrap().0;
+    assert_eq!((status.code(), reason.as_str()), (Code::FailedPrecondition, "CATALOG_REFUSED"));
+    assert!(status.message().contains("another store"), "{status}");
+    service.client.start_refresh(request(entry.digest())).await.unwrap();
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ impl Service {
         mode: proto::RefreshMode,
         catalog_version: u64,
     ) -> Result<proto::Refresh, Status> {
-        let request = proto::StartRefreshRequest { catalog_version, mode: mode.into() };
+        let request = proto::StartRefreshRequest { catalog_version, mode: mode.into(), ..Default::default() };
         Ok(self.client.start_refresh(request).await?.into_inner().refresh.unwrap())
     }
 

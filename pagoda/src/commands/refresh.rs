@@ -102,7 +102,7 @@ pub(crate) async fn refresh(
 ) -> Result<Refreshed> {
     let (snapshot, left_out) = stage_users(registry, data).await?;
     let catalog = publish_catalog(registry, data).await?;
-    let refresh = follow(clients, mode, catalog.version).await?;
+    let refresh = follow(clients, mode, &catalog).await?;
     let users = registry.record(snapshot).await?;
     until_served(clients, &refresh, &users).await?;
     Ok(Refreshed { refresh, users: left_out })
@@ -146,8 +146,9 @@ fn files(data: &Dataset, table: String, bytes: Vec<u8>) -> BTreeMap<String, Byte
 }
 
 /// Starts the refresh and shows its progress until it ends.
-async fn follow(clients: &mut Clients, mode: RefreshMode, catalog_version: u64) -> Result<Refresh> {
-    let request = StartRefreshRequest { catalog_version, mode: mode.into() };
+async fn follow(clients: &mut Clients, mode: RefreshMode, catalog: &Entry) -> Result<Refresh> {
+    let request =
+        StartRefreshRequest { catalog_version: catalog.version, mode: mode.into(), catalog_digest: catalog.digest() };
     let started = clients.items.start_refresh(request).await.map_err(|s| refusal(&s))?.into_inner();
     let refresh_id = started.refresh.context("item-tower-svc started a refresh without saying which")?.refresh_id;
     let watch = WatchRefreshRequest { refresh_id };

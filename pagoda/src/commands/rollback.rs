@@ -89,7 +89,7 @@ fn choose<'a>(
     };
     let to = target.or_else(before).with_context(|| {
         format!(
-            "nothing of model {} was published before generation {}, which is current",
+            "nothing of model {} was published before generation {}, which is current\nto go back to an older model: pagoda rollback --model VERSION",
             from.model_version.as_ref().map(version).unwrap_or_default(),
             from.generation_id
         )
