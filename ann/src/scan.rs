@@ -40,10 +40,20 @@ pub(crate) fn scan_many(
     stop: Stop,
 ) -> Result<Vec<Vec<Hit>>, AnnError> {
     queries.iter().try_for_each(|query| check_vector(query.vector, rows.dim()))?;
-    let (rows, sieve) = (Rows::of(rows.values(), rows.dim()), mask.sieve(rows.rows())?);
+    scan_floored(rows, queries, k, &mask.sieve(rows.rows())?, stop)
+}
+
+/// [`scan_many`] with queries that were checked.
+pub(crate) fn scan_floored(
+    rows: &Matrix,
+    queries: &[ScanQuery<'_>],
+    k: usize,
+    sieve: &Sieve,
+    stop: Stop,
+) -> Result<Vec<Vec<Hit>>, AnnError> {
     let tops = queries.iter().map(|query| Top::from_floor(k.min(sieve.count()), query.floor)).collect();
     let vectors: Vec<_> = queries.iter().map(|query| query.vector).collect();
-    scan_into(tops, rows, &vectors, &sieve, stop)
+    scan_into(tops, Rows::of(rows.values(), rows.dim()), &vectors, sieve, stop)
 }
 
 /// The inner product of a query with every row, `[rows]`.

@@ -5,7 +5,7 @@ use crate::{
     AnnError, Hit, Mask, Matrix, ScanQuery, Stop, check_vector,
     kernels::{Ahead, BLOCK_ROWS, Block, Rows, byte_dots_above},
     mask::Sieve,
-    scan::{CHECK_BLOCKS, scan_many},
+    scan::{CHECK_BLOCKS, scan_floored},
     top::Top,
 };
 
@@ -79,7 +79,7 @@ impl Screened {
         let weighed = |query: &ScanQuery<'_>| self.codes.as_ref()?.weigh(query);
         let weighed: Option<Vec<_>> = queries.iter().map(weighed).collect();
         let (Some(codes), Some(weighed), false) = (&self.codes, weighed, sieve.looks_first()) else {
-            return scan_many(&self.rows, queries, k, mask, stop);
+            return scan_floored(&self.rows, queries, k, &sieve, stop);
         };
         let scan = |(query, weighed): (&ScanQuery<'_>, &Weighed)| {
             let mut candidates = codes.candidates(weighed, &sieve, stop)?;
@@ -165,7 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Bitmap;
+    use crate::{Bitmap, scan::scan_many};
 
     fn sealed(dim: usize, values: &[f32]) -> Screened {
         let mut rows = Screened::empty(dim);

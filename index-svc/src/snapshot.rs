@@ -179,8 +179,12 @@ impl HeldSpace {
 
     /// Whether an item can be found.
     fn holds(&self, id: &ItemId) -> bool {
-        let in_base = self.generation().row_of(id).is_some_and(|(shard, row)| self.shards[shard].living.contains(row));
-        in_base || self.delta.contains(id)
+        self.living_row(id).is_some() || self.delta.contains(id)
+    }
+
+    /// Where an item lives in the base: the place among the shards, and the row there.
+    fn living_row(&self, id: &ItemId) -> Option<(usize, u32)> {
+        self.generation().row_of(id).filter(|(shard, row)| self.shards[*shard].living.contains(*row))
     }
 
     /// How many items of the base live.
@@ -199,9 +203,7 @@ impl HeldSpace {
     }
 
     fn mask(&mut self, id: &ItemId) {
-        if let Some((shard, row)) = self.loaded.generation.row_of(id)
-            && self.shards[shard].living.contains(row)
-        {
+        if let Some((shard, row)) = self.living_row(id) {
             Arc::make_mut(&mut self.shards[shard].living).remove(row);
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     filter::{Filter, GroupLimit, Predicate},
     generation::Loaded,
     ids::{ItemId, SpaceId},
-    snapshot::{HeldSpace, Snapshot},
+    snapshot::Snapshot,
 };
 
 /// What is asked: one query or several that differ in their embeddings alone.
@@ -79,18 +79,18 @@ pub struct Found {
 
 /// Searches a snapshot on the calling thread.
 pub fn search(snapshot: &Arc<Snapshot>, query: &Query, stop: Stop<'_>) -> Result<Answer, IndexError> {
-    let held = snapshot.space(query.space)?;
-    search_bound(snapshot.lsn, held, query, &scope::bind(held, query)?, stop)
+    let predicate = scope::bind(snapshot.space(query.space)?, query)?;
+    search_bound(snapshot, query, &predicate, stop)
 }
 
 /// The same, for a query whose filter is bound already.
 fn search_bound(
-    lsn: Lsn,
-    held: &HeldSpace,
+    snapshot: &Snapshot,
     query: &Query,
     predicate: &Predicate,
     stop: Stop<'_>,
 ) -> Result<Answer, IndexError> {
+    let held = snapshot.space(query.space)?;
     let scope = Scope::new(held, predicate, &query.exclude);
-    Ok(Answer { rankings: scope.rank(query, stop)?, loaded: held.loaded().clone(), lsn })
+    Ok(Answer { rankings: scope.rank(query, stop)?, loaded: held.loaded().clone(), lsn: snapshot.lsn })
 }

@@ -55,8 +55,7 @@ impl Searcher {
         let work = move || {
             let _permit = permit;
             let stop = Stop { deadline: Some(deadline.0), cancelled: Some(&gone) };
-            let held = snapshot.space(query.space)?;
-            let answer = search_bound(snapshot.lsn, held, &query, &predicate, stop)?;
+            let answer = search_bound(&snapshot, &query, &predicate, stop)?;
             if let Some(live_recall) = live_recall {
                 live_recall.consider(&snapshot, query, &answer);
             }

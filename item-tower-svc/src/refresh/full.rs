@@ -38,7 +38,7 @@ impl Refresher {
         generation_id: String,
         progress: &Progress,
     ) -> Result<(), ItemTowerError> {
-        progress.publishing(&generation_id);
+        progress.publishing();
         let expected = plan.index.generation_of(plan.model.version().space);
         let published = self.index.publish(&generation_id, expected).await;
         if published.as_ref().is_err_and(ItemTowerError::is_of_gates) {

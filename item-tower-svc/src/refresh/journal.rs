@@ -150,7 +150,7 @@ impl Record {
                 refresh: start,
                 error: error.to_string(),
                 nothing_written: refresh.wrote_nothing(error),
-                refused: refresh.built.as_ref().filter(|_| error.is_of_gates()).map(refused),
+                refused: refresh.refused_generation_id.as_ref().map(refused),
             },
         }
     }

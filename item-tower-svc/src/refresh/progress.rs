@@ -72,8 +72,6 @@ pub struct Refresh {
     pub refused: BadRows,
     /// What items are searched without.
     pub unfilterable: Unfilterable,
-    /// The generation, once it is built; it may come to be refused.
-    pub built: Option<String>,
     /// The generation, once published.
     pub generation_id: Option<String>,
     /// The generation that is stored and that the index's gates refused.
@@ -116,7 +114,6 @@ impl Refresh {
             items_deleted: 0,
             refused: BadRows::default(),
             unfilterable: Unfilterable::default(),
-            built: None,
             generation_id: None,
             refused_generation_id: None,
             lsn: Lsn::default(),
@@ -175,11 +172,8 @@ impl Progress {
         self.0.send_modify(|refresh| refresh.lsn = lsn);
     }
 
-    pub(super) fn publishing(&self, generation_id: &str) {
-        self.0.send_modify(|refresh| {
-            refresh.state = State::Publishing;
-            refresh.built = Some(generation_id.to_owned());
-        });
+    pub(super) fn publishing(&self) {
+        self.0.send_modify(|refresh| refresh.state = State::Publishing);
     }
 
     pub(super) fn published(&self, generation_id: String, lsn: Lsn) {
