@@ -4,10 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use pagoda_proto::{
-    index::v1::index_service_client::IndexServiceClient, item::v1::item_tower_service_client::ItemTowerServiceClient,
+    index::v1::index_service_client::IndexServiceClient,
+    item::v1::item_tower_service_client::ItemTowerServiceClient,
     recall::v1::recall_service_client::RecallServiceClient,
-    user::v1::user_tower_service_client::UserTowerServiceClient,
+    user::v1::{
+        GetUserTowerStatusRequest, GetUserTowerStatusResponse, user_tower_service_client::UserTowerServiceClient,
+    },
 };
+use tokio::time::{Instant, sleep};
 use tonic::{
     Status,
     transport::{Channel, Endpoint},
@@ -16,6 +20,9 @@ use tonic_types::StatusExt;
 
 use crate::addresses::Addresses;
 
+/// How long user-tower-svc may take to serve what was brought.
+pub(crate) const SERVED_TIMEOUT: Duration = Duration::from_secs(60);
+const SERVED_POLL: Duration = Duration::from_millis(50);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const UNDECLARED: &str = "
 an attribute can be filtered and grouped by once schema.toml says
@@ -42,6 +49,25 @@ impl Clients {
             items: ItemTowerServiceClient::new(item_tower),
             index: IndexServiceClient::new(index),
         })
+    }
+
+    /// Waits until user-tower-svc says what is wanted; what it says instead, if it does not within [`SERVED_TIMEOUT`].
+    pub(crate) async fn not_served(
+        &mut self,
+        is_wanted: impl Fn(&GetUserTowerStatusResponse) -> bool,
+    ) -> Result<Option<GetUserTowerStatusResponse>> {
+        let deadline = Instant::now() + SERVED_TIMEOUT;
+        loop {
+            let status = self.users.get_user_tower_status(GetUserTowerStatusRequest {}).await;
+            let status = status.map_err(|s| refusal(&s))?.into_inner();
+            if is_wanted(&status) {
+                return Ok(None);
+            }
+            if Instant::now() > deadline {
+                return Ok(Some(status));
+            }
+            sleep(SERVED_POLL).await;
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! do the users' features, which lie in the store by now, become the newest, so that a refresh that is refused changes nothing for anybody. At
 //! last this command waits until Recall answers with all of it. Killed at any point and run again, it ends as if it had not been.
 
-use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path};
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -14,23 +14,19 @@ use pagoda_dataset::{BadRows, Dataset, SCHEMA_FILE, UserSnapshot, user_snapshot,
 use pagoda_proto::{
     index::v1::GetIndexStatusRequest,
     item::v1::{Refresh, RefreshMode, RefreshState, StartRefreshRequest, WatchRefreshRequest},
-    user::v1::GetUserTowerStatusRequest,
+    user::v1::GetUserTowerStatusResponse,
 };
 use pagoda_registry::{Entry, Kind, Registry, Staged};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
 use super::{publish::how_to_force, status::version};
 use crate::{
     addresses::Addresses,
     cli::RefreshArgs,
-    clients::{Clients, refusal},
+    clients::{Clients, SERVED_TIMEOUT, refusal},
     output::{count, noted, say, say_json},
     progress::bar,
 };
-
-const SERVED_TIMEOUT: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
@@ -184,23 +180,18 @@ fn show(bar: &ProgressBar, refresh: &Refresh) {
 
 /// Waits until user-tower-svc answers with the refresh's model and the users' features that were published.
 async fn until_served(clients: &mut Clients, refresh: &Refresh, users: &Entry) -> Result<()> {
-    let deadline = Instant::now() + SERVED_TIMEOUT;
-    loop {
-        let status = clients.users.get_user_tower_status(GetUserTowerStatusRequest {}).await;
-        let status = status.map_err(|s| refusal(&s))?.into_inner();
-        if status.active_model == refresh.model_version && status.user_features_version >= users.version {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            bail!(
-                "the refresh succeeded, but user-tower-svc does not serve it after {} s: active model {}, {}",
-                SERVED_TIMEOUT.as_secs(),
-                status.active_model.as_ref().map_or_else(|| "none".into(), version),
-                status.not_ready_reason
-            );
-        }
-        sleep(POLL).await;
+    let is_served = |status: &GetUserTowerStatusResponse| {
+        status.active_model == refresh.model_version && status.user_features_version >= users.version
+    };
+    if let Some(status) = clients.not_served(is_served).await? {
+        bail!(
+            "the refresh succeeded, but user-tower-svc does not serve it after {} s: active model {}, {}",
+            SERVED_TIMEOUT.as_secs(),
+            status.active_model.as_ref().map_or_else(|| "none".into(), version),
+            status.not_ready_reason
+        );
     }
+    Ok(())
 }
 
 /// Says what a refresh did.

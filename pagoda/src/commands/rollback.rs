@@ -1,17 +1,14 @@
 //! `pagoda rollback`: back to an older generation of the same model, or to an older model.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use pagoda_proto::{
     index::v1::{
         GenerationStatus, PublishGenerationRequest, RollbackGenerationRequest, index_service_client::IndexServiceClient,
     },
-    user::v1::GetUserTowerStatusRequest,
+    user::v1::GetUserTowerStatusResponse,
 };
 use pagoda_registry::Kind;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 use tonic::{Code, Status, transport::Channel};
 
 use super::{
@@ -23,12 +20,9 @@ use super::{
 use crate::{
     addresses::Addresses,
     cli::RollbackArgs,
-    clients::{Clients, index_client, refusal},
+    clients::{Clients, SERVED_TIMEOUT, index_client, refusal},
     output::{say, say_json},
 };
-
-const SERVED_TIMEOUT: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(args: &RollbackArgs) -> Result<()> {
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
@@ -147,21 +141,15 @@ async fn publish(index: &mut IndexServiceClient<Channel>, generation: &str) -> R
 
 /// Waits until user-tower-svc answers with a model.
 async fn until_served(clients: &mut Clients, model: &str) -> Result<()> {
-    let deadline = Instant::now() + SERVED_TIMEOUT;
-    loop {
-        let status = clients.users.get_user_tower_status(GetUserTowerStatusRequest {}).await;
-        let active = status.map_err(|s| refusal(&s))?.into_inner().active_model.as_ref().map(version);
-        if active.as_deref() == Some(model) {
-            return Ok(());
-        }
-        ensure!(
-            Instant::now() < deadline,
+    let active = |status: &GetUserTowerStatusResponse| status.active_model.as_ref().map(version);
+    if let Some(status) = clients.not_served(|status| active(status).as_deref() == Some(model)).await? {
+        bail!(
             "model {model} is registered as the newest, but after {} s user-tower-svc answers with {}",
             SERVED_TIMEOUT.as_secs(),
-            active.as_deref().unwrap_or("none")
+            active(&status).as_deref().unwrap_or("none")
         );
-        sleep(POLL).await;
     }
+    Ok(())
 }
 
 #[cfg(test)]
