@@ -141,7 +141,6 @@ impl Task {
         let mut group = Vec::new();
         let mut group_bytes = 0;
         for job in jobs {
-            // A caller that has gone is told nothing.
             match job {
                 Job::Write(batch, done) => {
                     let bytes = batch.byte_count();
@@ -154,15 +153,27 @@ impl Task {
                 }
                 Job::Publish(publish, done) => {
                     self.commit_writes(std::mem::take(&mut group)).await;
-                    let _ = done.send(self.publish(*publish).await);
+                    let moved = self.publish(*publish).await;
+                    self.answer_freed(moved, done);
                 }
                 Job::RollBack(roll_back, done) => {
                     self.commit_writes(std::mem::take(&mut group)).await;
-                    let _ = done.send(self.roll_back(roll_back).await);
+                    let moved = self.roll_back(roll_back).await;
+                    self.answer_freed(moved, done);
                 }
             }
         }
         self.commit_writes(group).await;
+    }
+
+    /// Answers once the memory of what was replaced counts as free: a build or another publication may follow at once. Writes do not wait for that.
+    fn answer_freed(&mut self, moved: Result<Moved, IndexError>, done: oneshot::Sender<Result<Moved, IndexError>>) {
+        let freed = self.replica.freed();
+        tokio::spawn(async move {
+            freed.await;
+            // A caller that has gone is told nothing.
+            let _ = done.send(moved);
+        });
     }
 
     async fn commit_writes(&mut self, group: Vec<(Batch, oneshot::Sender<Result<Lsn, IndexError>>)>) {

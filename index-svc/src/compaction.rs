@@ -29,18 +29,17 @@ pub async fn run(config: Arc<Config>, current: Current, builder: Builder, publis
     let mut given_up: Option<GenerationId> = None;
     let mut does_not_fit: Option<GenerationId> = None;
     while positions.changed().await.is_ok() {
-        let snapshot = current.load_full();
-        let Some(held) = snapshot.spaces.iter().find(|held| is_due(held, &config)) else { continue };
+        let Some((held, covers)) = due(&current.load(), &config) else { continue };
         let base = held.loaded().id.clone();
         if given_up.as_ref() == Some(&base) {
             continue;
         }
         let Ok(_place) = builder.reserve() else { continue };
         let began = Instant::now();
-        let outcome = compact(&snapshot, held, &builder, &publisher).await;
+        let outcome = compact(held, covers, &builder, &publisher).await;
         figures::compaction(began.elapsed(), if outcome.is_ok() { "published" } else { "failed" });
         match outcome {
-            Ok(id) => tracing::info!(generation = %id, %base, covers = %snapshot.lsn, "compacted"),
+            Ok(id) => tracing::info!(generation = %id, %base, %covers, "compacted"),
             Err(error @ IndexError::Superseded { .. }) => tracing::info!(%error, %base, "a compaction came too late"),
             Err(error @ (IndexError::GateRefused(_) | IndexError::DoesNotFit { .. })) => {
                 tracing::warn!(%error, %base, "a compaction is not published; the next generation will be compacted again");
@@ -57,16 +56,16 @@ pub async fn run(config: Arc<Config>, current: Current, builder: Builder, publis
     }
 }
 
-/// Builds and publishes what a space amounts to at the position of a snapshot.
-pub async fn compact(
-    snapshot: &Arc<Snapshot>,
-    held: &HeldSpace,
+/// Builds and publishes what a space amounts to at a position. The space is let go once its items are copied.
+async fn compact(
+    held: HeldSpace,
+    covers: Lsn,
     builder: &Builder,
     publisher: &Publisher,
 ) -> Result<GenerationId, IndexError> {
-    let (space, incoming) = (held.clone(), builder.begin(header(held, snapshot.lsn))?);
+    let (base, incoming) = (held.loaded().id.clone(), builder.begin(header(&held, covers))?);
     let fill = move |incoming: &mut Incoming| {
-        let mut items = living(&space).peekable();
+        let mut items = living(&held).peekable();
         while items.peek().is_some() {
             incoming.push(items.by_ref().take(BATCH_ITEMS).collect())?;
         }
@@ -75,7 +74,13 @@ pub async fn compact(
     let incoming = builder.filled(incoming, fill).await?;
     let (id, _) = builder.build(incoming).await?;
     crate::failpoint::reached("compaction_built");
-    publisher.publish_compacted(id, held.loaded().id.clone()).await.map(|moved| moved.generation)
+    publisher.publish_compacted(id, base).await.map(|moved| moved.generation)
+}
+
+/// A space that needs it, and its position.
+fn due(snapshot: &Snapshot, config: &Config) -> Option<(HeldSpace, Lsn)> {
+    let held = snapshot.spaces.iter().find(|held| is_due(held, config))?;
+    Some((held.clone(), snapshot.lsn))
 }
 
 fn is_due(held: &HeldSpace, config: &Config) -> bool {

@@ -32,11 +32,12 @@ impl Current {
         self.snapshot.load_full()
     }
 
-    /// Shows a newer snapshot.
-    pub(crate) fn store(&self, snapshot: Snapshot) {
+    /// Shows a newer snapshot; returns the one that it replaces, which searches under way may hold still.
+    pub(crate) fn replace(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         let lsn = snapshot.lsn;
-        self.snapshot.store(Arc::new(snapshot));
+        let replaced = self.snapshot.swap(Arc::new(snapshot));
         self.lsn.send_replace(lsn);
+        replaced
     }
 
     /// Waits until a snapshot shows the writes up to a position, for so long at most.
@@ -66,7 +67,7 @@ mod tests {
         assert!(matches!(late, IndexError::NotReached { wanted: Lsn(1), reached: Lsn(0) }), "{late}");
         let (waited, ()) = tokio::join!(current.reached(Lsn(1), Duration::from_secs(1)), async {
             tokio::task::yield_now().await;
-            current.store(Snapshot { lsn: Lsn(2), ..Snapshot::default() });
+            current.replace(Snapshot { lsn: Lsn(2), ..Snapshot::default() });
         });
         waited.unwrap();
     }

@@ -3,6 +3,7 @@
 //! The state moves with the log alone. What is searched follows it: writes at once, a generation when it is loaded, which happens in
 //! the background; until then, or for good if it cannot be loaded, the one before is searched with all writes since.
 
+mod freeing;
 mod loading;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
@@ -10,7 +11,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use pagoda_commit_log::{Log, LogError, LogOptions, Lsn, Store};
 
-use self::loading::Loading;
+use self::{freeing::Freeing, loading::Loading};
 use crate::{
     background::giving_way,
     checkpointer::Checkpointer,
@@ -47,6 +48,7 @@ pub struct Replica {
     retained: Arc<[RetainedSpace]>,
     floors: Arc<BTreeMap<SpaceId, Lsn>>,
     loading: Loading,
+    freeing: Freeing,
     checkpointer: Checkpointer,
     current: Current,
     troubles: Troubles,
@@ -74,6 +76,7 @@ impl Replica {
             retained: Arc::new([]),
             floors: Arc::default(),
             loading: Loading::new(generations),
+            freeing: Freeing::default(),
             checkpointer: Checkpointer::new(config.checkpoint.clone(), writes, local.clone()),
             current: Current::default(),
             troubles: Troubles::default(),
@@ -163,6 +166,11 @@ impl Replica {
     /// Waits for the generation that is being loaded; none if it cannot be. Pends while nothing is. Nothing is lost when this is dropped.
     pub async fn loading(&mut self) -> Option<Loaded> {
         self.loading.finished().await
+    }
+
+    /// Waits until the memory of what was replaced last is given back, or a search takes long with it.
+    pub(crate) fn freed(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        self.freeing.finished()
     }
 
     /// Searches a generation that was loaded, and starts loading what else is missing.
@@ -328,7 +336,7 @@ impl Replica {
             floors: self.floors.clone(),
         };
         crate::figures::show(&snapshot, head, self.checkpointer.newest());
-        self.current.store(snapshot);
+        self.freeing.start(self.current.replace(snapshot), &self.views);
     }
 
     fn note_retained(&mut self) {

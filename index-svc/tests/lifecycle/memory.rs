@@ -1,5 +1,7 @@
 //! A generation that does not fit into memory is refused before it is loaded, and one whose build does not fit before it is built.
 
+use std::{sync::Arc, time::Duration};
+
 use futures::{StreamExt, stream};
 use index_svc::error::IndexError;
 use pagoda_commit_log::Store;
@@ -32,6 +34,22 @@ async fn what_does_not_fit_beside_the_old_one_is_refused_before_anything_is_publ
             index.refresh(0..n).await.unwrap();
         }
         assert_eq!(index.ids().await, names(0..104));
+    }
+}
+
+#[tokio::test]
+async fn who_publishes_is_told_when_what_was_replaced_is_freed() {
+    let index = Index::holding(&memory(), &[], 0..100).await;
+    for n in 101..105 {
+        let id = index.built(0..n).await;
+        let searched = index.service.current().load_full();
+        let replaced = Arc::downgrade(&searched);
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(searched);
+        });
+        index.publish(&id).await.unwrap();
+        assert!(replaced.upgrade().is_none());
     }
 }
 
