@@ -5,7 +5,15 @@
 
 use std::sync::Arc;
 
-use crate::{config::Config, current::Current, error::IndexError, generation::Generations, snapshot::Snapshot};
+use pagoda_commit_log::Lsn;
+
+use crate::{
+    config::Config,
+    current::Current,
+    error::IndexError,
+    generation::Generations,
+    snapshot::{RetainedSpace, Snapshot},
+};
 
 /// So often within the age of an orphan it is looked for some.
 const LOOKS_IN_AN_AGE: u64 = 4;
@@ -16,10 +24,11 @@ pub async fn run(config: Arc<Config>, current: Current, generations: Generations
     let mut positions = current.positions();
     let mut next = 0;
     loop {
-        let snapshot = current.load_full();
-        if snapshot.lsn.0 >= next {
-            next = snapshot.lsn.0 + every;
-            if let Err(error) = collect(&snapshot, &generations).await {
+        // Not the snapshot itself: what it holds could not be freed meanwhile.
+        let (lsn, retained) = at(&current.load());
+        if lsn.0 >= next {
+            next = lsn.0 + every;
+            if let Err(error) = collect(lsn, &retained, &generations).await {
                 tracing::warn!(%error, "orphaned generations were not collected, they will be later");
             }
         }
@@ -29,17 +38,19 @@ pub async fn run(config: Arc<Config>, current: Current, generations: Generations
     }
 }
 
-/// Deletes what may be deleted at the position of a snapshot; returns how many generations that were.
-pub async fn collect(snapshot: &Snapshot, generations: &Generations) -> Result<usize, IndexError> {
-    let mut collected = 0;
+fn at(snapshot: &Snapshot) -> (Lsn, Arc<[RetainedSpace]>) {
+    (snapshot.lsn, snapshot.retained.clone())
+}
+
+/// Deletes what may be deleted at a position where these are retained.
+async fn collect(lsn: Lsn, retained: &[RetainedSpace], generations: &Generations) -> Result<(), IndexError> {
     for (id, (lifetime, paths)) in generations.stored().await? {
-        let retained = snapshot.retained.iter().flat_map(|space| &space.generations).any(|g| g.generation == id);
-        if retained || snapshot.lsn < lifetime.collectable_from_lsn {
+        let is_retained = retained.iter().flat_map(|space| &space.generations).any(|g| g.generation == id);
+        if is_retained || lsn < lifetime.collectable_from_lsn {
             continue;
         }
         generations.delete(&id, paths).await?;
-        tracing::info!(generation = %id, ?lifetime, lsn = %snapshot.lsn, "collected a generation that nobody can publish");
-        collected += 1;
+        tracing::info!(generation = %id, ?lifetime, %lsn, "collected a generation that nobody can publish");
     }
-    Ok(collected)
+    Ok(())
 }

@@ -63,18 +63,10 @@ impl Listing {
 
     /// The generations of each space that are current or retained, the most recently published space first.
     pub async fn retained(&self) -> Vec<Retained> {
-        let snapshot = self.current.load_full();
-        let mut retained = Vec::new();
-        for space in snapshot.retained.iter() {
-            for (n, published) in space.generations.iter().enumerate() {
-                let served = snapshot.spaces.iter().find(|held| held.loaded().id == published.generation);
-                let manifest = match served {
-                    Some(held) => Some(held.generation().manifest.clone()),
-                    None => self.manifest_in_time(&published.generation).await,
-                };
-                let (is_current, is_served) = (n == 0, served.is_some());
-                retained.push(Retained { published: published.clone(), is_current, is_served, manifest });
-            }
+        // Not the snapshot itself: what it holds could not be freed meanwhile.
+        let mut retained = retained_of(&self.current.load());
+        for one in retained.iter_mut().filter(|one| one.manifest.is_none()) {
+            one.manifest = self.manifest_in_time(&one.published.generation).await;
         }
         retained
     }
@@ -121,4 +113,18 @@ impl Listing {
         let is_expired = snapshot.is_expired(&manifest);
         Ok(Some(Unpublished { id, manifest, is_expired }))
     }
+}
+
+/// With the manifests of those that are searched.
+fn retained_of(snapshot: &Snapshot) -> Vec<Retained> {
+    let mut retained = Vec::new();
+    for space in snapshot.retained.iter() {
+        for (n, published) in space.generations.iter().enumerate() {
+            let served = snapshot.spaces.iter().find(|held| held.loaded().id == published.generation);
+            let manifest = served.map(|held| held.generation().manifest.clone());
+            let (is_current, is_served) = (n == 0, served.is_some());
+            retained.push(Retained { published: published.clone(), is_current, is_served, manifest });
+        }
+    }
+    retained
 }
