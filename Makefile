@@ -90,7 +90,7 @@ doctest:
 	cargo test --locked --workspace --doc --quiet
 
 nextest: ## All tests, those that start the real services included
-	PAGODA_TEST_PYTHON=$(VENV)/bin/python cargo nextest run --locked --workspace
+	PAGODA_TEST_PYTHON=$(VENV)/bin/python PAGODA_TEST_AZURITE=$$(command -v azurite-blob) cargo nextest run --locked --workspace
 
 # Ten times as many seeds, and cases of each property, as `make test` tries.
 soak-simulations: export PAGODA_SEEDS ?= 20000

@@ -3,6 +3,10 @@
 //! Every fact that can change is a new numbered object, written create-only, so that no lock and no leader is needed:
 //! who creates slot n wrote commit n. Knows nothing of models, vectors or what a payload means.
 
+#[cfg(feature = "testing")]
+pub mod azurite;
+#[cfg(feature = "testing")]
+mod bucket_server;
 mod checkpoint;
 mod clean_up;
 mod directory;

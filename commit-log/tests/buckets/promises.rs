@@ -1,27 +1,18 @@
-//! The store and the log over S3, as moto's server speaks it. Without `$PAGODA_TEST_PYTHON` these tests skip and say so.
-
-#![allow(clippy::unwrap_used)]
-
-use std::process::Command;
+//! What a store and a log promise, whatever bucket lies beneath.
 
 use bytes::Bytes;
 use futures::future::join_all;
-use pagoda_commit_log::{
-    CleanUp, Log, LogError, Lsn, Store, StoreError,
-    moto::{BUCKET, Moto},
-};
+use pagoda_commit_log::{CleanUp, Log, LogError, Lsn, Store, StoreError};
 
 fn text(payload: &str) -> Bytes {
     Bytes::copy_from_slice(payload.as_bytes())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_those_who_create_an_object_one_wins() {
-    let Some(moto) = Moto::start() else { return };
+pub(crate) async fn of_those_who_create_an_object_one_wins(open: impl Fn(&str) -> Store) {
     for race in 0..20 {
         let path = format!("races/{race}");
         let racers = (0..8).map(|racer| {
-            let (store, path) = (moto.store("a/prefix"), path.clone());
+            let (store, path) = (open("a/prefix"), path.clone());
             tokio::spawn(async move { store.put_create(&path, text(&format!("{racer}"))).await })
         });
         let mut winners = Vec::new();
@@ -32,18 +23,16 @@ async fn of_those_who_create_an_object_one_wins() {
             }
         }
         let [winner] = winners[..] else { panic!("race {race} was won by {winners:?}") };
-        assert_eq!(moto.store("a/prefix").get(&path).await.unwrap(), text(&winner.to_string()));
+        assert_eq!(open("a/prefix").get(&path).await.unwrap(), text(&winner.to_string()));
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_appends_reads_checkpoints_and_cleans_up() {
-    let Some(moto) = Moto::start() else { return };
-    let store = moto.store("data");
+pub(crate) async fn a_log_appends_reads_checkpoints_and_cleans_up(open: impl Fn(&str) -> Store) {
+    let store = open("data");
     store.probe_create_only().await.unwrap();
     assert_eq!(store.local_path("x"), None);
     let writers = (0..3).map(|writer| {
-        let store = moto.store("data");
+        let store = open("data");
         tokio::spawn(async move {
             let log = Log::open(store, "index/main/log").await.unwrap();
             for n in 0..10 {
@@ -61,25 +50,15 @@ async fn a_log_appends_reads_checkpoints_and_cleans_up() {
     }
     assert_eq!(log.clean_up(Lsn(15)).await.unwrap(), CleanUp { stubs: 15, checkpoints_deleted: 1 });
     assert!(matches!(log.read_after(Lsn(3)).await, Err(LogError::Cleaned { lsn: Lsn(4), .. })));
-    let reopened = Log::open(moto.store("data"), "index/main/log").await.unwrap();
+    let reopened = Log::open(open("data"), "index/main/log").await.unwrap();
     assert_eq!(reopened.newest_checkpoint().await.unwrap(), Some((Lsn(20), text("state 20"))));
     assert_eq!(reopened.read_after(Lsn(20)).await.unwrap(), commits[20..]);
     assert_eq!(reopened.append(text("more")).await.unwrap(), Lsn(31));
 }
 
-/// The process of the test below: its environment says where the S3 is.
-#[tokio::test]
-async fn opened_by_its_address_in_the_environment_of_the_process() {
-    if std::env::var_os("AWS_ENDPOINT").is_none() {
-        let Some(moto) = Moto::start() else { return };
-        let again = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "opened_by_its_address_in_the_environment_of_the_process"])
-            .envs(moto.environment())
-            .status();
-        assert!(again.unwrap().success());
-        return;
-    }
-    let store = Store::open(&format!("s3://{BUCKET}/by/address")).unwrap();
+/// Both addresses are opened with what the environment of the process says; nothing is at the other one.
+pub(crate) async fn opened_by_its_address(address: &str, elsewhere: &str) {
+    let store = Store::open(address).unwrap();
     store.probe_create_only().await.unwrap();
     store.put("a", text("one")).await.unwrap();
     store.put("b", Bytes::new()).await.unwrap();
@@ -89,6 +68,6 @@ async fn opened_by_its_address_in_the_environment_of_the_process() {
     store.delete("b").await.unwrap();
     store.delete("b").await.unwrap();
     assert!(!store.exists("b").await.unwrap());
-    let elsewhere = Store::open("s3://no-such-bucket/x").unwrap().get("a").await.unwrap_err();
+    let elsewhere = Store::open(elsewhere).unwrap().get("a").await.unwrap_err();
     assert!(matches!(elsewhere, StoreError::NotFound { .. } | StoreError::Unavailable { .. }), "{elsewhere:?}");
 }
