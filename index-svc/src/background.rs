@@ -13,6 +13,8 @@ const NICE: u8 = 5;
 /// Work of less patience takes a fraction of a millisecond.
 const PATIENCE_LEAST: Duration = Duration::from_millis(2);
 
+const NAME: &str = "background";
+
 /// How a thread shares the processors with those that search.
 #[derive(Clone, Copy)]
 enum Priority {
@@ -47,7 +49,7 @@ pub(crate) async fn giving_way<T: Send + 'static>(
         let start = |priority, done: mpsc::SyncSender<_>| {
             let work = work.clone();
             // Nobody listens any more to the one that comes second.
-            thread(priority, move || drop(done.send(work())))
+            thread(NAME, priority, move || drop(done.send(work())))
         };
         start(Priority::Idle, done.clone())?;
         results.recv_timeout(patience).or_else(|_| {
@@ -58,14 +60,20 @@ pub(crate) async fn giving_way<T: Send + 'static>(
     .await
 }
 
+/// Starts a thread that has what no other thread wants, for work that nobody waits for.
+pub(crate) fn idle_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), IndexError> {
+    thread(name, Priority::Idle, work).map(drop)
+}
+
 async fn run<T: Send + 'static>(
     priority: Priority,
     work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
 ) -> Result<T, IndexError> {
-    blocking(move || thread(priority, work)?.join().unwrap_or_else(|_| Err(panicked()))).await
+    blocking(move || thread(NAME, priority, work)?.join().unwrap_or_else(|_| Err(panicked()))).await
 }
 
 fn thread<T: Send + 'static>(
+    name: &str,
     priority: Priority,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, IndexError> {
@@ -75,8 +83,8 @@ fn thread<T: Send + 'static>(
         }
         work()
     };
-    let started = thread::Builder::new().name("background".into()).spawn(run);
-    started.map_err(|e| IndexError::Internal(format!("no thread for the background: {e}")))
+    let started = thread::Builder::new().name(name.into()).spawn(run);
+    started.map_err(|e| IndexError::Internal(format!("no thread `{name}`: {e}")))
 }
 
 fn panicked() -> IndexError {
@@ -139,6 +147,13 @@ mod tests {
         };
         let (policy, nice) = giving_way(Duration::from_millis(50), stuck).await.unwrap();
         assert_eq!((policy, nice), (0, nicer));
+    }
+
+    #[test]
+    fn an_idle_thread_is_idle() {
+        let (told, found) = mpsc::sync_channel(1);
+        idle_thread("idle", move || told.send(scheduling().0).unwrap()).unwrap();
+        assert_eq!(found.recv().unwrap(), SCHED_IDLE);
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! [`LiveRecall`]: a share of live queries is searched exactly as well, off the serving path, so that what is lost is a metric.
 //!
 //! A check scans everything, so that its cost grows with the catalog: after each one the checking thread rests, for so long that it takes no
-//! more than its share of a core. What comes meanwhile is dropped, which does not depend on the queries.
+//! more than its share of a core. What comes meanwhile is dropped, which does not depend on the queries. It has the processor time that searches leave,
+//! and drops a check for which they leave too little.
 //!
 //! For each such query, with k' the number of items that the exact search finds:
 //! - **approximation loss**: the share of the k' that the approximate search misses with neither filter nor exclusions nor groups;
@@ -26,13 +27,15 @@ use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use pagoda_ann::Stop;
 
 use super::{Answer, Query, Ranking, search};
-use crate::{current::Current, error::IndexError, filter::Filter, snapshot::Snapshot};
+use crate::{background::idle_thread, current::Current, error::IndexError, filter::Filter, snapshot::Snapshot};
 
 const CHECKED: &str = "index_live_recall_checked_total";
 const DROPPED: &str = "index_live_recall_dropped_total";
 const LOSS: &str = "index_live_recall_loss";
 const KINDS: [&str; 3] = ["approximation", "filter", "staleness"];
 
+/// A check that takes longer is dropped, and the snapshots that it holds are let go.
+const CHECK_TIME: Duration = Duration::from_secs(5);
 /// Queries that wait to be checked; further ones are dropped and counted.
 const QUEUE_CAPACITY: usize = 16;
 
@@ -66,7 +69,7 @@ impl LiveRecall {
     pub fn start(current: Current, share: f64, core_share: f64) -> Self {
         let (queue, samples) = sync_channel(QUEUE_CAPACITY);
         let checking = move || check_all(&samples, &current, core_share);
-        if let Err(error) = std::thread::Builder::new().name("live-recall".into()).spawn(checking) {
+        if let Err(error) = idle_thread("live-recall", checking) {
             tracing::error!(%error, "no thread for live recall: it is not measured");
         }
         Self { queue, every: (1.0 / share).round().max(1.0) as u64, seen: Arc::default() }
@@ -89,8 +92,10 @@ impl LiveRecall {
 fn check_all(samples: &Receiver<Sample>, current: &Current, core_share: f64) {
     while let Ok(sample) = samples.recv() {
         let began = Instant::now();
-        match sample.losses(&current.load_full()) {
+        let stop = Stop { deadline: Some(began + CHECK_TIME), cancelled: None };
+        match sample.losses(&current.load_full(), stop) {
             Ok(losses) => losses.record(),
+            Err(IndexError::DeadlineExceeded) => count_dropped(),
             // Its space may have gone with the newest snapshot; such a query tells nothing.
             Err(error) => tracing::debug!(%error, "a live query was not checked"),
         }
@@ -134,21 +139,21 @@ pub(crate) fn describe() {
 }
 
 impl Sample {
-    fn losses(&self, newest: &Arc<Snapshot>) -> Result<Losses, IndexError> {
+    fn losses(&self, newest: &Arc<Snapshot>, stop: Stop<'_>) -> Result<Losses, IndexError> {
         let plain = Query { filter: Filter::default(), exclude: Vec::new(), group_by: None, ..self.query.clone() };
         let is_plain =
             self.query.filter.all.is_empty() && self.query.exclude.is_empty() && self.query.group_by.is_none();
-        let exact = ranking(&self.snapshot, &exactly(&self.query))?;
+        let exact = ranking(&self.snapshot, &exactly(&self.query), stop)?;
         let missed = share_missed(&self.answered, &exact);
         let approximation = if is_plain {
             missed
         } else {
-            share_missed(&ranking(&self.snapshot, &plain)?, &ranking(&self.snapshot, &exactly(&plain))?)
+            share_missed(&ranking(&self.snapshot, &plain, stop)?, &ranking(&self.snapshot, &exactly(&plain), stop)?)
         };
         let staleness = if newest.lsn == self.snapshot.lsn {
             0.0
         } else {
-            share_missed(&exact, &ranking(newest, &exactly(&self.query))?)
+            share_missed(&exact, &ranking(newest, &exactly(&self.query), stop)?)
         };
         Ok(Losses { approximation, filter: missed - approximation, staleness })
     }
@@ -167,8 +172,8 @@ fn exactly(query: &Query) -> Query {
     Query { exact: true, ..query.clone() }
 }
 
-fn ranking(snapshot: &Arc<Snapshot>, query: &Query) -> Result<Ranking, IndexError> {
-    Ok(search(snapshot, query, Stop::NEVER)?.rankings.pop().unwrap_or_default())
+fn ranking(snapshot: &Arc<Snapshot>, query: &Query, stop: Stop<'_>) -> Result<Ranking, IndexError> {
+    Ok(search(snapshot, query, stop)?.rankings.pop().unwrap_or_default())
 }
 
 /// The share of the expected items that were not found.
