@@ -122,7 +122,7 @@ impl FaultyStore {
 
     /// Over a directory, whose failures count as the disk's.
     pub fn in_directory(path: &str, seed: u64, faults: Faults) -> std::result::Result<Self, StoreError> {
-        let Opened { objects, directory } = crate::open::open(path, &StoreOptions::default())?;
+        let Opened { objects, directory, .. } = crate::open::open(path, &StoreOptions::default())?;
         Ok(Self { directory, ..Self::over(objects, seed, faults) })
     }
 

@@ -9,6 +9,7 @@ pub mod azurite;
 mod bucket_server;
 mod checkpoint;
 mod clean_up;
+mod credentials;
 mod directory;
 mod error;
 #[cfg(feature = "testing")]

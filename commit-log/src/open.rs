@@ -13,7 +13,7 @@ use object_store::{
 };
 use url::Url;
 
-use crate::{directory::Directory, store::StoreOptions, store_error::StoreError};
+use crate::{credentials::NotGiven, directory::Directory, store::StoreOptions, store_error::StoreError};
 
 const EXPECTED: &str = "expected a directory, file://, s3://, gs://, az:// or memory://";
 /// The client's own limit of a request, which knows nothing of sizes; [`StoreOptions::request_timeout`] is what counts.
@@ -22,6 +22,8 @@ const CLIENT_TIMEOUT: &str = "1 hour";
 pub(crate) struct Opened {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) directory: Option<Arc<Directory>>,
+    /// Of a bucket without credentials: what would give some.
+    pub(crate) credentials: Option<NotGiven>,
 }
 
 pub(crate) fn open(url: &str, options: &StoreOptions) -> Result<Opened, StoreError> {
@@ -31,7 +33,7 @@ pub(crate) fn open(url: &str, options: &StoreOptions) -> Result<Opened, StoreErr
     }
     let parsed = Url::parse(url).map_err(|e| invalid(e.to_string()))?;
     match parsed.scheme() {
-        "memory" => Ok(Opened { objects: Arc::new(InMemory::new()), directory: None }),
+        "memory" => Ok(Opened { objects: Arc::new(InMemory::new()), directory: None, credentials: None }),
         "file" => open_file_url(&parsed).map_err(invalid),
         "s3" | "gs" | "az" => open_bucket(&parsed, options).map_err(invalid),
         other => Err(invalid(format!("{EXPECTED}, found the scheme `{other}`"))),
@@ -43,7 +45,7 @@ fn open_directory(directory: &std::path::Path) -> Result<Opened, String> {
         return Err(format!("{EXPECTED}, found nothing"));
     }
     let directory = Directory::open(directory)?;
-    Ok(Opened { objects: directory.objects.clone(), directory: Some(Arc::new(directory)) })
+    Ok(Opened { objects: directory.objects.clone(), directory: Some(Arc::new(directory)), credentials: None })
 }
 
 fn open_file_url(url: &Url) -> Result<Opened, String> {
@@ -55,37 +57,71 @@ fn open_bucket(url: &Url, options: &StoreOptions) -> Result<Opened, String> {
     let scheme = url.scheme();
     let bucket = url.host_str().ok_or_else(|| format!("a {scheme}:// address needs a bucket"))?;
     let prefix = Path::from_url_path(url.path()).map_err(|e| e.to_string())?;
-    let objects = match scheme {
+    let opened = match scheme {
         "s3" => open_s3(bucket, options),
         "gs" => open_gcs(bucket, options),
         _ => open_azure(bucket, options),
     };
-    let objects = PrefixStore::new(objects.map_err(|e| e.to_string())?, prefix);
-    Ok(Opened { objects: Arc::new(objects), directory: None })
+    let (objects, credentials) = opened.map_err(|e| e.to_string())?;
+    Ok(Opened { objects: Arc::new(PrefixStore::new(objects, prefix)), directory: None, credentials })
 }
 
-fn open_s3(bucket: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+type Bucket = (Arc<dyn ObjectStore>, Option<NotGiven>);
+
+fn open_s3(bucket: &str, options: &StoreOptions) -> object_store::Result<Bucket> {
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retries(options));
     for (key, value) in client_limits(options) {
         builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
     }
-    Ok(Arc::new(builder.build()?))
+    use AmazonS3ConfigKey as Key;
+    let sources = [
+        Key::AccessKeyId,
+        Key::WebIdentityTokenFile,
+        Key::ContainerCredentialsRelativeUri,
+        Key::ContainerCredentialsFullUri,
+        Key::SkipSignature,
+    ];
+    let given = sources.iter().any(|key| builder.get_config_value(key).is_some_and(|value| value != "false"));
+    let credentials = (!given).then_some(NotGiven("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
+    Ok((Arc::new(builder.build()?), credentials))
 }
 
-fn open_gcs(bucket: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+fn open_gcs(bucket: &str, options: &StoreOptions) -> object_store::Result<Bucket> {
     let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retries(options));
     for (key, value) in client_limits(options) {
         builder = builder.with_config(GoogleConfigKey::Client(key), value);
     }
-    Ok(Arc::new(builder.build()?))
+    use GoogleConfigKey as Key;
+    let sources = [
+        Key::ServiceAccount,
+        Key::ServiceAccountKey,
+        Key::ApplicationCredentials,
+        Key::BearerToken,
+        Key::SkipSignature,
+    ];
+    let given = sources.iter().any(|key| builder.get_config_value(key).is_some());
+    let credentials = (!given).then_some(NotGiven("GOOGLE_APPLICATION_CREDENTIALS"));
+    Ok((Arc::new(builder.build()?), credentials))
 }
 
-fn open_azure(container: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+fn open_azure(container: &str, options: &StoreOptions) -> object_store::Result<Bucket> {
     let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retries(options));
     for (key, value) in client_limits(options) {
         builder = builder.with_config(AzureConfigKey::Client(key), value);
     }
-    Ok(Arc::new(builder.build()?))
+    use AzureConfigKey as Key;
+    let sources = [
+        Key::AccessKey,
+        Key::SasKey,
+        Key::Token,
+        Key::ClientSecret,
+        Key::FederatedTokenFile,
+        Key::UseAzureCli,
+        Key::SkipSignature,
+    ];
+    let given = sources.iter().any(|key| builder.get_config_value(key).is_some());
+    let credentials = (!given).then_some(NotGiven("AZURE_STORAGE_ACCOUNT_KEY"));
+    Ok((Arc::new(builder.build()?), credentials))
 }
 
 fn retries(options: &StoreOptions) -> RetryConfig {

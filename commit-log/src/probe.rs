@@ -40,6 +40,12 @@ impl Store {
         if created.iter().filter(|result| result.is_ok()).count() > 1 {
             return Ok(false);
         }
+        let failed =
+            |result: &Result<(), StoreError>| !matches!(result, Ok(()) | Err(StoreError::AlreadyExists { .. }));
+        if created.iter().all(failed) {
+            // A store that failed all of them is not asked for what they wrote: it would be as long in failing.
+            return created.into_iter().find_map(Result::err).map_or(Ok(false), Err);
+        }
         let first = match self.get(path).await {
             // Nobody won: the first answer says why.
             Err(error @ StoreError::NotFound { .. }) => {

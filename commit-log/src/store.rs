@@ -8,6 +8,7 @@ use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt
 use tokio::{sync::OnceCell, time::Instant};
 
 use crate::{
+    credentials::NotGiven,
     directory::Directory,
     open::Opened,
     store_error::{Access, StoreError},
@@ -32,6 +33,8 @@ pub struct Store {
     objects: Arc<dyn ObjectStore>,
     /// The same, if it is a directory.
     pub(crate) directory: Option<Arc<Directory>>,
+    /// What would give credentials for the bucket, if none were given.
+    credentials: Option<NotGiven>,
     url: Arc<str>,
     options: Arc<StoreOptions>,
     pub(crate) honours_create_only: Arc<OnceCell<()>>,
@@ -72,8 +75,8 @@ impl Store {
 
     /// As [`Store::open`], with limits of the caller's.
     pub fn open_with(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
-        let Opened { objects, directory } = crate::open::open(url, &options)?;
-        Ok(Self { directory, ..Self::new_with(objects, url, options) })
+        let Opened { objects, directory, credentials } = crate::open::open(url, &options)?;
+        Ok(Self { directory, credentials, ..Self::new_with(objects, url, options) })
     }
 
     /// Wraps an object store of the caller's making, such as one that fails on purpose; `url` is its name in messages.
@@ -86,6 +89,7 @@ impl Store {
         Self {
             objects,
             directory: None,
+            credentials: None,
             url: url.into(),
             options: Arc::new(options),
             honours_create_only: Arc::default(),
@@ -258,8 +262,16 @@ impl Store {
             match call().await {
                 Ok(done) => return Ok(done),
                 Err(error) if repeatable && timed_out(&error) && Instant::now() < ends => {}
-                Err(error) => return Err(StoreError::classify(self.url.clone(), access, path, error)),
+                Err(error) => return Err(self.failed(access, path, error)),
             }
+        }
+    }
+
+    fn failed(&self, access: Access, path: &str, error: object_store::Error) -> StoreError {
+        let store = self.url.clone();
+        match self.credentials.filter(|not_given| not_given.is_why(&error, timed_out(&error))) {
+            Some(NotGiven(variables)) => StoreError::NoCredentials { store, variables, source: error },
+            None => StoreError::classify(store, access, path, error),
         }
     }
 

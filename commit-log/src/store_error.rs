@@ -66,6 +66,18 @@ pub enum StoreError {
         /// The cause.
         source: object_store::Error,
     },
+    /// No credentials were given for the bucket, and the machine that was asked for some gave none, or not in time. It may later.
+    #[error(
+        "store `{store}` has no credentials: set {variables} (docs/operations.md); this machine was asked for some"
+    )]
+    NoCredentials {
+        /// The store.
+        store: Arc<str>,
+        /// The variables of the environment that give some.
+        variables: &'static str,
+        /// The cause.
+        source: object_store::Error,
+    },
     /// The folder of the store is gone, or another lies in its place: nothing is written there, and nothing can be called not found. It may
     /// come back, and then the same calls succeed.
     #[error("the store's folder `{}` {why}", folder.display())]
@@ -108,7 +120,7 @@ impl fmt::Display for Access {
 impl StoreError {
     /// Whether the same call may succeed later, with nothing changed by a person.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::FolderLost { .. })
+        matches!(self, Self::Unavailable { .. } | Self::NoCredentials { .. } | Self::FolderLost { .. })
     }
 
     pub(crate) fn classify(store: Arc<str>, access: Access, path: &str, error: object_store::Error) -> Self {
