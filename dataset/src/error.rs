@@ -115,6 +115,12 @@ pub enum DatasetError {
         /// The first of them.
         first: Vec<String>,
     },
+    /// The place to write to holds a schema that would be lost.
+    #[error("{file}: it is not the schema that this import makes: somebody edited it, or it is of other data")]
+    OtherSchema {
+        /// The schema.
+        file: String,
+    },
     /// The place to write to holds something else.
     #[error(
         "{path}: expected a new path, an empty directory or a data directory (one with schema.toml) to replace, found {found}"

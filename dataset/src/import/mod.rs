@@ -8,13 +8,17 @@ mod lines;
 mod movielens_csv;
 mod movielens_dat;
 mod movies;
+mod ratings;
 mod sequences;
 mod split;
 
-use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
+use std::{collections::BTreeMap, fmt, fs, io, path::Path, str::FromStr};
+
+use pagoda_model::Schema;
 
 use crate::{
     bad_rows::{BadRows, Limits},
+    dataset::SCHEMA_FILE,
     entities::EntityTable,
     error::DatasetError,
     write::{DatasetTables, check_replaceable, write_dataset},
@@ -31,7 +35,7 @@ pub enum Format {
     Split,
     /// A text file with one user and their items, oldest first, a line.
     Sequences,
-    /// A CSV file of interactions with a header.
+    /// A CSV file of interactions with a header, of events or of ratings.
     Csv,
 }
 
@@ -44,6 +48,8 @@ pub struct ImportOptions {
     pub columns: CsvColumns,
     /// The weights of the events of [`Format::Csv`]. Events not named: 0 for impressions, 1 for all others.
     pub events: BTreeMap<String, f32>,
+    /// Replace a schema that is another than this import makes: one that somebody edited, or that is of other data.
+    pub replace_schema: bool,
     /// What is refused.
     pub limits: Limits,
 }
@@ -59,6 +65,8 @@ pub struct CsvColumns {
     pub timestamp: Option<String>,
     /// The event.
     pub event: Option<String>,
+    /// A rating, which says what is a positive where there is no event.
+    pub rating: Option<String>,
 }
 
 /// What was imported.
@@ -76,6 +84,8 @@ pub struct ImportReport {
     pub positive_rating: Option<f64>,
     /// What was left out.
     pub bad_rows: BadRows,
+    /// Columns of [`Format::Csv`] that were not read.
+    pub ignored_columns: Vec<String>,
 }
 
 /// A name that is no format's.
@@ -93,6 +103,7 @@ struct Imported {
     positive_rule: String,
     positive_rating: Option<f64>,
     bad_rows: BadRows,
+    ignored_columns: Vec<String>,
 }
 
 /// Reads `path` in a format and writes a data directory at `out`. On an error nothing is written. That there is no positive is
@@ -114,8 +125,26 @@ pub fn import(format: Format, path: &Path, out: &Path, options: &ImportOptions) 
     if report.positives == 0 {
         return refused(&format!("expected at least one positive, found none:\n  {}", imported.positive_rule));
     }
+    if let Some(rating) = options.positive_rating.filter(|_| report.positive_rating.is_none()) {
+        return refused(&format!("expected ratings, of which those from {rating} on were to be positives, found none"));
+    }
+    if !options.replace_schema {
+        check_schema(out, &imported.tables.schema)?;
+    }
     write_dataset(out, &imported.tables)?;
     Ok(report)
+}
+
+/// Refuses a place whose schema would be lost.
+fn check_schema(out: &Path, schema: &Schema) -> Result<(), DatasetError> {
+    let file = out.join(SCHEMA_FILE);
+    match fs::read(&file) {
+        Ok(found) if found != schema.to_toml().into_bytes() => {
+            Err(DatasetError::OtherSchema { file: file.display().to_string() })
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DatasetError::io(&file, error)),
+        _ => Ok(()),
+    }
 }
 
 impl Imported {
@@ -130,6 +159,7 @@ impl Imported {
             positives: log.rows.iter().filter(|row| weights[usize::from(row.event)] > 0.0).count() as u64,
             positive_rating: self.positive_rating,
             bad_rows: self.bad_rows.clone(),
+            ignored_columns: self.ignored_columns.clone(),
         }
     }
 }

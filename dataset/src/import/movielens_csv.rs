@@ -5,7 +5,8 @@ use std::{collections::HashSet, path::Path};
 use super::{
     ImportOptions, Imported,
     builder::{HISTORY_LENGTHS, required_file, users_by_history},
-    movies::{RatingFields, Ratings, push_film},
+    movies::push_film,
+    ratings::{RatingFields, Ratings},
 };
 use crate::{
     bad_rows::{Limits, RowCounter, shown},

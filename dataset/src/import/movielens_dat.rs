@@ -11,7 +11,8 @@ use super::{
     ImportOptions, Imported,
     builder::{HISTORY_LENGTHS, required_file, side, users_by_history},
     lines::read_lines,
-    movies::{RatingFields, Ratings, push_film},
+    movies::push_film,
+    ratings::{RatingFields, Ratings},
 };
 use crate::{
     bad_rows::{BadRows, Limits, shown},

@@ -7,7 +7,8 @@ use pagoda_model::{
 
 use super::{
     ImportOptions, Imported,
-    builder::{LogBuilder, NewRow, catalog, side},
+    builder::{catalog, side},
+    ratings::{Rated, Ratings},
 };
 use crate::{
     bad_rows::{BadRows, shown},
@@ -15,57 +16,25 @@ use crate::{
     write::DatasetTables,
 };
 
-const VIEW: u8 = 0;
-const LIKE: u8 = 1;
-
-/// Ratings as they are read: which of them are positives is known when the highest is.
-#[derive(Default)]
-pub(super) struct Ratings {
-    log: LogBuilder,
-    ratings: Vec<f64>,
-}
-
-/// The fields of a rating, as text.
-pub(super) struct RatingFields<'a> {
-    pub(super) user: &'a str,
-    pub(super) item: &'a str,
-    pub(super) rating: &'a str,
-    pub(super) timestamp: i64,
-}
-
 impl Ratings {
-    pub(super) fn push(&mut self, fields: &RatingFields<'_>) -> Result<(), String> {
-        let rating: f64 = fields
-            .rating
-            .trim()
-            .parse()
-            .ok()
-            .filter(|r: &f64| (0.0..=1e6).contains(r))
-            .ok_or_else(|| format!("column `rating`: expected a number from 0, found {}", shown(fields.rating)))?;
-        let RatingFields { user, item, timestamp, .. } = *fields;
-        self.log.push(&NewRow { user, item, timestamp: Some(timestamp), event: VIEW, test: false })?;
-        self.ratings.push(rating);
-        Ok(())
-    }
-
-    /// Ratings at or above the threshold become `like`, the others `view`.
+    /// As a data set of rated films.
     pub(super) fn finish(
         self,
         films: EntityTable,
         users: (EntitySchema, Option<EntityTable>),
         options: &ImportOptions,
     ) -> Imported {
-        let highest = self.ratings.iter().copied().fold(0.0, f64::max);
-        let threshold = options.positive_rating.unwrap_or(0.7 * highest);
-        let mut log = self.log.finish(vec!["view".to_owned(), "like".to_owned()]);
-        for (row, rating) in log.rows.iter_mut().zip(self.ratings) {
-            row.event = if rating >= threshold { LIKE } else { VIEW };
-        }
+        let Rated { log, weights: events, threshold, positive_rule } = self.rated(options);
         let items = catalog(films, &log);
-        let schema = Schema { user: users.0, item: film_schema(), interactions: interaction_schema() };
-        let tables = DatasetTables { schema, users: users.1, items, log };
-        let positive_rule = format!("ratings from {threshold} on are positives, the highest is {highest}");
-        Imported { tables, positive_rule, positive_rating: Some(threshold), bad_rows: BadRows::default() }
+        let interactions = InteractionSchema { events, split: Split::Temporal, ..InteractionSchema::default() };
+        let tables = DatasetTables {
+            schema: Schema { user: users.0, item: film_schema(), interactions },
+            users: users.1,
+            items,
+            log,
+        };
+        let (positive_rating, bad_rows) = (Some(threshold), BadRows::default());
+        Imported { tables, positive_rule, positive_rating, bad_rows, ignored_columns: Vec::new() }
     }
 }
 
@@ -82,11 +51,6 @@ fn film_schema() -> EntitySchema {
         .iter_mut()
         .for_each(|feature| feature.filterable = ["genres", "year"].contains(&feature.name.as_str()));
     films
-}
-
-fn interaction_schema() -> InteractionSchema {
-    let events = [("view".to_owned(), 0.0), ("like".to_owned(), 1.0)].into();
-    InteractionSchema { events, split: Split::Temporal, ..InteractionSchema::default() }
 }
 
 /// Adds a film to a catalog, its year taken from a title such as "Toy Story (1995)".

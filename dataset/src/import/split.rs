@@ -61,5 +61,11 @@ pub(super) fn imported(log: LogBuilder, split: Split, bad_rows: BadRows) -> Impo
     let schema = Schema { user: users, item: items_by_id(), interactions };
     let items = catalog(EntityTable::default(), &log);
     let tables = DatasetTables { schema, users: None, items, log };
-    Imported { tables, positive_rule: "every row is one".to_owned(), positive_rating: None, bad_rows }
+    Imported {
+        tables,
+        positive_rule: "every row is one".to_owned(),
+        positive_rating: None,
+        bad_rows,
+        ignored_columns: Vec::new(),
+    }
 }

@@ -1,9 +1,9 @@
 //! Each importer on a small made-up data set, and on bad ones.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use pagoda_dataset::{
-    Dataset, Interactions, Limits,
+    Dataset, DatasetError, Interactions, Limits,
     import::{Format, ImportOptions, ImportReport, import},
 };
 use pagoda_model::{FeatureValue, schema::Split};
@@ -104,9 +104,56 @@ fn sequences_keep_their_order() {
 fn a_plain_log_is_understood_by_its_usual_column_names() {
     let text = b"timestamp,visitorid,event,itemid,transactionid\n1433221332117,257597,view,355908,\n1433221332,1,impression,7,\n";
     let dir = directory(&[("events.csv", text)]);
-    let Imported { dataset, log, .. } = imported(Format::Csv, &dir.path().join("events.csv"));
+    let Imported { dataset, log, report, .. } = imported(Format::Csv, &dir.path().join("events.csv"));
+    assert_eq!((report.ignored_columns, report.positive_rating), (vec!["transactionid".to_owned()], None));
     assert_eq!(dataset.schema().interactions.events, [("impression".to_owned(), 0.0), ("view".to_owned(), 1.0)].into());
     assert_eq!(rows(&log), [("257597", "355908", 1_433_221_332, 1.0), ("1", "7", 1_433_221_332, 0.0)]);
+}
+
+#[test]
+fn the_ratings_of_a_plain_log_say_what_is_a_positive_unless_events_do() {
+    let dir = directory(&[
+        ("rated.csv", b"user,item,Rating,time,note\nu,a,5,1,x\nu,b,3.5,2,\nu,c,3,3,\nu,d,,4,\n"),
+        ("both.csv", b"user,item,rating,event,time\nu,a,1,click,1\nu,b,5,impression,2\n"),
+    ]);
+    let Imported { report, dataset, log, home: _home } = imported(Format::Csv, &dir.path().join("rated.csv"));
+    assert_eq!((report.positive_rating, report.positives, report.bad_rows.count), (Some(3.5), 2, 1));
+    assert!(report.bad_rows.first[0].contains("rating: expected a number from 0, found"), "{:?}", report.bad_rows);
+    assert_eq!(report.ignored_columns, ["note"]);
+    assert_eq!(rows(&log), [("u", "a", 1, 1.0), ("u", "b", 2, 1.0), ("u", "c", 3, 0.0)]);
+    assert_eq!(dataset.schema().interactions.events, [("like".to_owned(), 1.0), ("view".to_owned(), 0.0)].into());
+
+    let Imported { report, log, home: _home, .. } = imported(Format::Csv, &dir.path().join("both.csv"));
+    assert_eq!((report.positive_rating, report.ignored_columns), (None, vec!["rating".to_owned()]));
+    assert_eq!(rows(&log), [("u", "a", 1, 1.0), ("u", "b", 2, 0.0)]);
+}
+
+#[test]
+fn a_positive_rating_needs_ratings() {
+    let dir = directory(&[("log.csv", b"user,item,time\nu,a,5\n")]);
+    let options = ImportOptions { positive_rating: Some(4.0), ..ImportOptions::default() };
+    let out = dir.path().join("data");
+    let error = import(Format::Csv, &dir.path().join("log.csv"), &out, &options).unwrap_err().to_string();
+    assert!(error.contains("log.csv: expected ratings") && error.contains("from 4 on") && !out.exists(), "{error}");
+}
+
+#[test]
+fn a_schema_that_somebody_edited_is_not_lost() {
+    let dir = directory(&[("log.csv", b"user,item,time\nu,a,5\n"), ("more.csv", b"user,item,time\nu,a,5\nu,b,6\n")]);
+    let (out, schema) = (dir.path().join("data"), dir.path().join("data/schema.toml"));
+    let mut options = ImportOptions::default();
+    let read = |name: &str, options: &ImportOptions| import(Format::Csv, &dir.path().join(name), &out, options);
+    read("log.csv", &options).unwrap();
+    assert_eq!(read("more.csv", &options).unwrap().items, 2, "a schema as it was made is replaced");
+    let edited = fs::read_to_string(&schema).unwrap() + "\n# mine\n";
+    fs::write(&schema, &edited).unwrap();
+    let error = read("log.csv", &options).unwrap_err();
+    assert!(matches!(&error, DatasetError::OtherSchema { file } if *file == schema.display().to_string()), "{error}");
+    assert_eq!(fs::read_to_string(&schema).unwrap(), edited);
+    assert_eq!(Dataset::open(&out).unwrap().read_items(&Limits::default()).unwrap().entities.len(), 2);
+    options.replace_schema = true;
+    assert_eq!(read("log.csv", &options).unwrap().items, 1);
+    assert_ne!(fs::read_to_string(&schema).unwrap(), edited);
 }
 
 #[test]
@@ -118,6 +165,7 @@ fn columns_and_ratings_can_be_set() {
     assert_eq!((report.positives, report.positive_rating), (2, Some(2.0)));
     let columns = ["who", "what", "when"].map(|name| Some(name.to_owned()));
     [options.columns.user, options.columns.item, options.columns.timestamp] = columns;
+    options.positive_rating = None;
     let report = import(Format::Csv, &dir.path().join("log.csv"), &home.path().join("csv"), &options).unwrap();
     assert_eq!((report.users, report.items, report.positives), (1, 1, 1));
 }
