@@ -91,10 +91,9 @@ impl Entry {
         FileRef::of(&self.encode()).sha256
     }
 
-    /// Whether two entries are the same but for their versions.
+    /// Whether two entries are the same but for their versions and what is said of them.
     pub(crate) fn same_artefact(&self, other: &Self) -> bool {
-        (self.kind, &self.label, &self.files, &self.metadata)
-            == (other.kind, &other.label, &other.files, &other.metadata)
+        (self.kind, &self.label, &self.files) == (other.kind, &other.label, &other.files)
     }
 
     pub(crate) fn encode(&self) -> Bytes {

@@ -48,7 +48,8 @@ impl Registry {
         Ok(Self { store, shelves: Arc::new(shelves) })
     }
 
-    /// Stores the files and records them as the newest artefact of the kind. An artefact equal to the newest is not recorded again.
+    /// Stores the files and records them as the newest artefact of the kind. One with the label and the files of the newest is not recorded again, whatever
+    /// is said of it.
     pub async fn publish(
         &self,
         kind: Kind,
@@ -197,7 +198,10 @@ mod tests {
     #[tokio::test]
     async fn the_same_artefact_is_recorded_once_unless_another_came_between() {
         let (_, registry) = registry().await;
-        assert_eq!(publish(&registry, "one").await, publish(&registry, "one").await);
+        let one = publish(&registry, "one").await;
+        assert_eq!(publish(&registry, "one").await, one);
+        let said_later = registry.publish(Kind::Model, "one", "later".into(), files("one")).await;
+        assert_eq!(said_later.unwrap(), one, "what was said first holds");
         publish(&registry, "two").await;
         assert_eq!(publish(&registry, "one").await.version, 3);
     }
