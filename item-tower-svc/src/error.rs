@@ -67,7 +67,7 @@ pub enum ItemTowerError {
     #[error("index-svc is unavailable: {0}")]
     IndexUnavailable(String),
     /// index-svc refused; its status is passed on.
-    #[error("index-svc refused with {:?}: {}", .0.code(), .0.message())]
+    #[error("index-svc refused: {}", .0.message())]
     Index(Box<Status>),
     /// The store is out of reach.
     #[error("the store failed: {0}")]

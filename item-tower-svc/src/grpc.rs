@@ -98,7 +98,9 @@ impl Rpcs for ItemTowerService {
         &self,
         _: Request<proto::ListRefreshesRequest>,
     ) -> Result<Response<proto::ListRefreshesResponse>, Status> {
-        let refreshes = self.app.refreshes.list().iter().map(wire::refresh).collect();
+        let elsewhere = self.app.refreshes.newest_elsewhere().await;
+        let own = self.app.refreshes.list();
+        let refreshes = elsewhere.iter().map(wire::recorded).chain(own.iter().map(wire::refresh)).collect();
         Ok(Response::new(proto::ListRefreshesResponse { refreshes }))
     }
 

@@ -14,7 +14,7 @@ use crate::{
     attributes::{Attribute, AttributeKind, Declared},
     error::ItemTowerError,
     index_client::EmbeddedItem,
-    refresh::{Mode, Refresh, State, Wish},
+    refresh::{Mode, Record, Recorded, Refresh, State, Wish},
 };
 
 /// The most items of one call.
@@ -87,6 +87,37 @@ pub(crate) fn refresh(refresh: &Refresh) -> proto::Refresh {
         elapsed_ms: refresh.elapsed().as_millis() as u64,
         refused_generation_id: refresh.refused_generation_id.clone().unwrap_or_default(),
     }
+}
+
+/// A refresh of another process, as far as its records tell.
+pub(crate) fn recorded(Recorded { id, start, end }: &Recorded) -> proto::Refresh {
+    let mut refresh = proto::Refresh { refresh_id: id.to_string(), ..Default::default() };
+    if let Record::Started { mode: started, catalog_version, model_version: model, at_ms } = start {
+        refresh.mode = mode(*started).into();
+        refresh.catalog_version = *catalog_version;
+        refresh.model_version = Some(model_version(*model));
+        refresh.started_ms = at_ms.unwrap_or_default();
+    }
+    let (state, ended_ms) = match end {
+        Some(Record::Succeeded { lsn, generation_id, at_ms, .. }) => {
+            refresh.lsn = lsn.0;
+            // An incremental one names what it wrote into.
+            let published = generation_id.clone().filter(|_| refresh.mode() == proto::RefreshMode::Full);
+            refresh.generation_id = published.unwrap_or_default();
+            (proto::RefreshState::Succeeded, *at_ms)
+        }
+        Some(Record::Failed { error, refused, at_ms, .. }) => {
+            refresh.error = error.clone();
+            refresh.refused_generation_id = refused.as_ref().map(|r| r.generation_id.clone()).unwrap_or_default();
+            (proto::RefreshState::Failed, *at_ms)
+        }
+        Some(Record::Cancelled { at_ms, .. }) => (proto::RefreshState::Cancelled, *at_ms),
+        Some(Record::Started { .. }) | None => (proto::RefreshState::Unfinished, None),
+    };
+    refresh.state = state.into();
+    let lasted = ended_ms.zip(Some(refresh.started_ms).filter(|&started| started > 0));
+    refresh.elapsed_ms = lasted.map_or(0, |(ended, started)| ended.saturating_sub(started).max(0).unsigned_abs());
+    refresh
 }
 
 /// An embedding as the contract has it.
@@ -224,9 +255,11 @@ fn state(state: State) -> proto::RefreshState {
 
 #[cfg(test)]
 mod tests {
+    use pagoda_commit_log::Lsn;
     use pagoda_model::schema::{Feature, FeatureKind, NumericScale};
 
     use super::*;
+    use crate::refresh::{RefreshId, Refused};
 
     fn schema() -> EntitySchema {
         let feature = |name: &str, kind| Feature::new(name, kind);
@@ -300,6 +333,29 @@ mod tests {
         let path = |n| format!(r#"items[{n}].features["tags"].texts"#);
         assert_eq!(paths(distinct_items(vec![long.clone(), many.clone()], &schema(), &declared)), [path(0), path(1)]);
         assert!(distinct_items(vec![long, many], &schema(), &Declared::default()).is_ok());
+    }
+
+    #[test]
+    fn a_refresh_of_another_process_is_told_by_its_records() {
+        let model = ModelVersion { space: pagoda_model::SpaceId(7), revision: 0 };
+        let told = |mode, end| {
+            let start = Record::Started { mode, catalog_version: 5, model_version: model, at_ms: Some(1000) };
+            let told = recorded(&Recorded { id: RefreshId(Lsn(3)), start, end });
+            assert_eq!((told.refresh_id.as_str(), told.catalog_version, told.started_ms), ("refresh-3", 5, 1000));
+            told
+        };
+        let refused = Some(Refused { catalog_version: 5, generation_id: "b".into() });
+        let failed =
+            Record::Failed { refresh: Lsn(3), error: "x".into(), nothing_written: true, refused, at_ms: Some(3500) };
+        let failed = told(Mode::Full, Some(failed));
+        assert_eq!((failed.state(), failed.elapsed_ms), (proto::RefreshState::Failed, 2500));
+        assert_eq!((failed.error.as_str(), failed.refused_generation_id.as_str()), ("x", "b"));
+        let succeeded =
+            |at_ms| Record::Succeeded { refresh: Lsn(3), lsn: Lsn(9), generation_id: Some("a".into()), at_ms };
+        let full = told(Mode::Full, Some(succeeded(Some(900))));
+        assert_eq!((full.generation_id.as_str(), full.lsn, full.elapsed_ms), ("a", 9, 0), "the clock was set back");
+        assert_eq!(told(Mode::Incremental, Some(succeeded(None))).generation_id, "", "it published none");
+        assert_eq!(told(Mode::Full, None).state(), proto::RefreshState::Unfinished);
     }
 
     #[test]

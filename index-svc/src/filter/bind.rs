@@ -93,7 +93,10 @@ impl Condition {
 impl Range {
     fn bind(&self, path: &str, kind: AttributeKind, faults: &mut Vec<Violation>) -> Option<Wanted> {
         if kind == AttributeKind::Text {
-            faults.push(Violation::new(path, "expected any_of or none_of, since the attribute is declared as texts"));
+            faults.push(Violation::new(
+                path,
+                "expected values instead of a range, since the attribute is declared as texts",
+            ));
             return None;
         }
         let mut key = |bound: &Option<Bound>, end: &str| match bound {

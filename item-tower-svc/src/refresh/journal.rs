@@ -26,7 +26,7 @@ use pagoda_model::ModelVersion;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::{Mode, Refresh, RefreshId};
+use super::{Mode, Recorded, Refresh, RefreshId, recorded::now_ms};
 use crate::error::ItemTowerError;
 
 /// Where the log is in the store.
@@ -44,6 +44,9 @@ pub enum Record {
         catalog_version: u64,
         /// The model it embeds with.
         model_version: ModelVersion,
+        /// When, in milliseconds since 1970 by the clock of its process; None in records of older versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_ms: Option<i64>,
     },
     /// It ended well.
     Succeeded {
@@ -54,6 +57,9 @@ pub enum Record {
         /// The generation that it published or wrote into; None in records of older versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         generation_id: Option<String>,
+        /// When, in milliseconds since 1970 by the clock of its process; None in records of older versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_ms: Option<i64>,
     },
     /// It ended with an error.
     Failed {
@@ -67,6 +73,9 @@ pub enum Record {
         /// What gates refused, if they did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refused: Option<Refused>,
+        /// When, in milliseconds since 1970 by the clock of its process; None in records of older versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_ms: Option<i64>,
     },
     /// It ended at somebody's request.
     Cancelled {
@@ -75,6 +84,9 @@ pub enum Record {
         /// Whether it is certain that the index got nothing of it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         nothing_written: bool,
+        /// When, in milliseconds since 1970 by the clock of its process; None in records of older versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_ms: Option<i64>,
     },
 }
 
@@ -114,6 +126,7 @@ pub struct History {
     just_started: Option<(Lsn, Baseline, Known)>,
     /// What gates refused, by the catalogs that have not passed them since.
     refused: BTreeMap<u64, Refusals>,
+    newest: Option<Recorded>,
 }
 
 /// The generations of one catalog that gates refused.
@@ -141,16 +154,18 @@ impl Record {
     pub(super) fn of_end(refresh: &Refresh, outcome: &Result<(), ItemTowerError>, generation_id: Option<&str>) -> Self {
         let Refresh { id: RefreshId(start), lsn, catalog_version, .. } = *refresh;
         let refused = |generation_id: &String| Refused { catalog_version, generation_id: generation_id.clone() };
+        let at_ms = now_ms();
         match outcome {
-            Ok(()) => Self::Succeeded { refresh: start, lsn, generation_id: generation_id.map(str::to_owned) },
+            Ok(()) => Self::Succeeded { refresh: start, lsn, generation_id: generation_id.map(str::to_owned), at_ms },
             Err(error @ ItemTowerError::Cancelled) => {
-                Self::Cancelled { refresh: start, nothing_written: refresh.wrote_nothing(error) }
+                Self::Cancelled { refresh: start, nothing_written: refresh.wrote_nothing(error), at_ms }
             }
             Err(error) => Self::Failed {
                 refresh: start,
                 error: error.to_string(),
                 nothing_written: refresh.wrote_nothing(error),
                 refused: refresh.refused_generation_id.as_ref().map(refused),
+                at_ms,
             },
         }
     }
@@ -187,8 +202,14 @@ impl History {
         refused.filter_map(|(catalog, refusals)| Some((*catalog, refusals.generations.last()?.as_str())))
     }
 
+    /// The refresh that began last, whichever process ran it.
+    pub fn newest(&self) -> Option<&Recorded> {
+        self.newest.as_ref()
+    }
+
     /// Takes in the next record.
     pub fn apply(&mut self, lsn: Lsn, record: &Record) {
+        Recorded::apply(&mut self.newest, lsn, record);
         if let Record::Failed { refused: Some(Refused { catalog_version, generation_id }), .. } = record {
             let refusals = self.refused.entry(*catalog_version).or_default();
             refusals.generations.retain(|generation| generation != generation_id);
@@ -196,7 +217,7 @@ impl History {
         }
         // Only an end right after its own start proves anything: else another refresh wrote at the same time.
         match (self.just_started.take(), record) {
-            (_, &Record::Started { mode, catalog_version, model_version }) => {
+            (_, &Record::Started { mode, catalog_version, model_version, .. }) => {
                 self.start(lsn, mode, Baseline { catalog_version, model: model_version });
             }
             (Some((start, baseline, _)), Record::Succeeded { refresh, generation_id, .. }) if start == *refresh => {
@@ -208,7 +229,7 @@ impl History {
             (
                 Some((start, _, before)),
                 Record::Failed { refresh, nothing_written: true, .. }
-                | Record::Cancelled { refresh, nothing_written: true },
+                | Record::Cancelled { refresh, nothing_written: true, .. },
             ) if start == *refresh => self.known = before,
             _ => self.known.equal = None,
         }
@@ -262,7 +283,8 @@ impl Journal {
     /// Records that a refresh begins, which gives it its id.
     pub async fn start(&self, mode: Mode, baseline: Baseline) -> Result<RefreshId, ItemTowerError> {
         let Baseline { catalog_version, model: model_version } = baseline;
-        self.append(&Record::Started { mode, catalog_version, model_version }).await.map(RefreshId)
+        let started = Record::Started { mode, catalog_version, model_version, at_ms: now_ms() };
+        self.append(&started).await.map(RefreshId)
     }
 
     /// Records what became of a refresh; returns the position.
@@ -282,7 +304,7 @@ mod tests {
     const OTHER: ModelVersion = ModelVersion { space: SpaceId(8), revision: 0 };
 
     fn started(mode: Mode, catalog_version: u64) -> Record {
-        Record::Started { mode, catalog_version, model_version: MODEL }
+        Record::Started { mode, catalog_version, model_version: MODEL, at_ms: None }
     }
 
     fn full(catalog_version: u64) -> Record {
@@ -295,16 +317,16 @@ mod tests {
 
     fn succeeded(refresh: u64, generation: &str) -> Record {
         let generation_id = (!generation.is_empty()).then(|| generation.to_owned());
-        Record::Succeeded { refresh: Lsn(refresh), lsn: Lsn(99), generation_id }
+        Record::Succeeded { refresh: Lsn(refresh), lsn: Lsn(99), generation_id, at_ms: None }
     }
 
     fn failed(refresh: u64, nothing_written: bool) -> Record {
-        Record::Failed { refresh: Lsn(refresh), error: "x".into(), nothing_written, refused: None }
+        Record::Failed { refresh: Lsn(refresh), error: "x".into(), nothing_written, refused: None, at_ms: None }
     }
 
     fn refused(refresh: u64, catalog_version: u64, generation: &str) -> Record {
         let refused = Some(Refused { catalog_version, generation_id: generation.into() });
-        Record::Failed { refresh: Lsn(refresh), error: "x".into(), nothing_written: true, refused }
+        Record::Failed { refresh: Lsn(refresh), error: "x".into(), nothing_written: true, refused, at_ms: None }
     }
 
     fn history(records: &[Record]) -> History {
@@ -341,7 +363,7 @@ mod tests {
     #[test]
     fn a_refresh_that_wrote_nothing_is_as_if_it_had_not_been() {
         let ended = [full(5), succeeded(1, "a"), full(6)];
-        let cancelled = Record::Cancelled { refresh: Lsn(3), nothing_written: true };
+        let cancelled = Record::Cancelled { refresh: Lsn(3), nothing_written: true, at_ms: None };
         for end in [failed(3, true), refused(3, 6, "b"), cancelled] {
             let history = history(&[ended.as_slice(), &[end]].concat());
             assert_eq!(history.basis(MODEL, &line(&["a"])), Some(Basis::Equal(5)));
@@ -410,8 +432,10 @@ mod tests {
         let read = |json: &str| serde_json::from_str::<Record>(json).unwrap();
         assert_eq!(read(r#"{"record":"succeeded","refresh":1,"lsn":99}"#), succeeded(1, ""));
         assert_eq!(read(r#"{"record":"failed","refresh":1,"error":"x"}"#), failed(1, false));
-        let cancelled = Record::Cancelled { refresh: Lsn(1), nothing_written: false };
+        let cancelled = Record::Cancelled { refresh: Lsn(1), nothing_written: false, at_ms: None };
         assert_eq!(read(r#"{"record":"cancelled","refresh":1}"#), cancelled);
+        let begun = r#"{"record":"started","mode":"full","catalog_version":5,"model_version":{"space":"0000000000000007","revision":0}}"#;
+        assert_eq!(read(begun), full(5));
     }
 
     #[tokio::test]

@@ -9,9 +9,11 @@ mod incremental;
 mod journal;
 mod operations;
 mod progress;
+mod recorded;
 mod refresher;
 
 pub use journal::{Baseline, Basis, History, Journal, Record, Refused};
 pub use operations::Refreshes;
 pub use progress::{Mode, Refresh, RefreshId, State};
+pub use recorded::Recorded;
 pub use refresher::{Refresher, Settings, Wish};

@@ -4,14 +4,18 @@ use std::{
     collections::VecDeque,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::{FutureExt, Stream, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Record, Refresh, Wish,
+    Record, Recorded, Refresh, Wish,
     progress::Progress,
     refresher::{Plan, Refresher},
 };
@@ -19,6 +23,8 @@ use crate::error::ItemTowerError;
 
 /// How many are remembered.
 const REMEMBERED: usize = 100;
+/// How long somebody who asks for the refreshes waits for what the store knows of others.
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The refreshes of this process. Cheap to clone; clones are the same.
 #[derive(Clone, Debug)]
@@ -78,6 +84,13 @@ impl Refreshes {
     /// All that are remembered, newest first.
     pub fn list(&self) -> Vec<Refresh> {
         self.operations().iter().map(|operation| operation.refresh.borrow().clone()).collect()
+    }
+
+    /// The refresh that another process began later than any of these, as its records tell it; None also where the store does not answer.
+    pub async fn newest_elsewhere(&self) -> Option<Recorded> {
+        let history = timeout(JOURNAL_TIMEOUT, self.refresher.journal.history()).await.ok()?.ok()?;
+        let own = self.operations().front().map(|operation| operation.refresh.borrow().id);
+        history.newest().filter(|newest| own.is_none_or(|own| own.0 < newest.id.0)).cloned()
     }
 
     /// Asks a refresh to stop. Without effect once it publishes or has ended.
