@@ -4,17 +4,22 @@ mod compare;
 mod mine;
 mod operate;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, builder::ValueHint};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{NonEmptyStringValueParser, ValueHint},
+};
+
+use crate::channel::DEADLINE;
 
 pub(crate) use compare::{CompareArgs, CompareNegativesArgs, CompareRuns};
 pub(crate) use mine::{MineArgs, MineSource, ServiceArgs};
-pub(crate) use operate::{DeleteArgs, GenerationsArgs, PublishArgs, RollbackArgs};
+pub(crate) use operate::{DeleteArgs, GenerationsArgs, ModelsArgs, PublishArgs, RollbackArgs};
 
 /// Pagoda, a two-tower recall system: from a click log to a Recall answer.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
+#[command(version, propagate_version = true, max_term_width = 80, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -57,6 +62,8 @@ pub(crate) enum Command {
     Recall(RecallArgs),
     /// Show what the running services hold and serve
     Status(StatusArgs),
+    /// List the registered models: which is the newest, which one users are answered with
+    Models(ModelsArgs),
     /// List the index's generations: current, retained, and those that were not published
     Generations(GenerationsArgs),
     /// Make a generation in the store the current one of its space, if need be by force
@@ -126,7 +133,7 @@ Formats:
                  `user item item ...` on each line
   sequences      a text file, `user item item ...` on each line, oldest first
   csv            one CSV file of interactions with a header: user, item,
-                 timestamp and, perhaps, event
+                 timestamp and, perhaps, event or rating
 
 Examples:
   pagoda import movielens-dat ml-1m --out data
@@ -143,6 +150,9 @@ pub(crate) struct ImportArgs {
     /// Ratings from this value on are positives [default: 0.7 of the highest rating found]
     #[arg(long, value_name = "RATING")]
     pub(crate) positive_rating: Option<f64>,
+    /// Replace the schema.toml of --out also where somebody edited it, or it is of other data
+    #[arg(long)]
+    pub(crate) replace_schema: bool,
     /// Print a JSON object instead of words
     #[arg(long)]
     pub(crate) json: bool,
@@ -155,7 +165,7 @@ pub(crate) struct DataAndStore {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data: PathBuf,
     /// The object store: a directory, file://... or s3://bucket/prefix (credentials from AWS_* variables)
-    #[arg(long, value_name = "URL", env = "PAGODA_STORE__URL", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "URL", env = "PAGODA_STORE__URL", value_hint = ValueHint::DirPath, value_parser = filled())]
     pub(crate) store: String,
 }
 
@@ -243,7 +253,7 @@ pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) place: DataAndStore,
     /// The model version, `space/revision` [default: the newest registered]
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = filled())]
     pub(crate) model: Option<String>,
     #[command(flatten)]
     pub(crate) layers: Layers,
@@ -270,7 +280,7 @@ Examples:
   pagoda up --store s3://models/shop --addresses addresses.json")]
 pub(crate) struct UpArgs {
     /// The object store: a directory, file://... or s3://bucket/prefix (credentials from AWS_* variables)
-    #[arg(long, value_name = "URL", env = "PAGODA_STORE__URL", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "URL", env = "PAGODA_STORE__URL", value_hint = ValueHint::DirPath, value_parser = filled())]
     pub(crate) store: String,
     /// Write the addresses of the services as JSON to this file, too, once they listen
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -289,6 +299,16 @@ pub(crate) struct Services {
     /// The addresses file that `pagoda up` wrote [default: the one of this user's `pagoda up`]
     #[arg(long, value_name = "FILE", env = "PAGODA_ADDRESSES", value_hint = ValueHint::FilePath)]
     pub(crate) addresses: Option<PathBuf>,
+    /// How long a service may take to answer; what loads a generation is waited for as long as the service is there
+    #[arg(long, value_name = "MS", default_value_t = DEADLINE.as_millis() as u64, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    deadline_ms: u64,
+}
+
+impl Services {
+    /// How long a service may take to answer.
+    pub(crate) fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline_ms)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -365,4 +385,49 @@ pub(crate) struct StatusArgs {
     /// Print a JSON object instead of tables
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Refuses a text of nothing: what an unset variable of a script leaves.
+fn filled() -> NonEmptyStringValueParser {
+    NonEmptyStringValueParser::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command as ClapCommand, CommandFactory};
+    use unicode_width::UnicodeWidthStr;
+
+    use super::*;
+
+    fn helps(command: &mut ClapCommand) -> Vec<String> {
+        let mut helps = vec![command.render_help().to_string(), command.render_long_help().to_string()];
+        command.get_subcommands_mut().for_each(|sub| helps.extend(self::helps(sub)));
+        helps
+    }
+
+    #[test]
+    fn no_line_of_help_is_wider_than_a_terminal() {
+        let mut command = Cli::command();
+        command.build();
+        let helps = helps(&mut command);
+        assert!(helps.len() > 30 && helps.iter().any(|help| help.contains("Usage: pagoda recall")), "{}", helps.len());
+        let wide: Vec<_> = helps.iter().flat_map(|help| help.lines()).filter(|line| line.width() > 80).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
+    }
+
+    #[test]
+    fn a_value_that_is_empty_is_refused() {
+        let store = ["--store", ""].as_slice();
+        for (line, flag) in [
+            ([&["pagoda", "up"], store].concat(), "--store"),
+            ([&["pagoda", "models"], store].concat(), "--store"),
+            (vec!["pagoda", "publish", "g", "--force-as", ""], "--force-as"),
+            (vec!["pagoda", "publish", ""], "<GENERATION>"),
+            (vec!["pagoda", "rollback", "--model", ""], "--model"),
+            (vec!["pagoda", "generate", "--out", ""], "--out"),
+        ] {
+            let error = Cli::try_parse_from(&line).unwrap_err().to_string();
+            assert!(error.contains(flag) && error.contains("a value is required"), "{line:?}: {error}");
+        }
+    }
 }

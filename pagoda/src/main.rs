@@ -3,13 +3,16 @@
 //! The services themselves are other programs; this one starts them and talks to them over gRPC.
 
 mod addresses;
+mod channel;
 mod cli;
 mod clients;
 mod commands;
 mod output;
 mod processes;
 mod progress;
+mod refusal;
 mod settings;
+mod store;
 mod wire;
 
 use std::process::ExitCode;
@@ -72,6 +75,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Refresh(args) => commands::refresh::run(&args).await,
         Command::Recall(args) => commands::recall::run(&args).await,
         Command::Status(args) => commands::status::run(&args).await,
+        Command::Models(args) => commands::models::run(&args).await,
         Command::Generations(args) => commands::generations::run(&args).await,
         Command::Publish(args) => commands::publish::run(&args).await,
         Command::Rollback(args) => commands::rollback::run(&args).await,

@@ -1,6 +1,9 @@
 //! What a person reads: tables and figures. Programs get `--json`.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::{Duration, UNIX_EPOCH},
+};
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
@@ -9,6 +12,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// As wide is what is printed where there is no terminal to ask.
 const WIDTH: u16 = 80;
+/// The last time that can be written with four digits a year.
+const YEAR_9999_MS: i64 = 253_402_300_799_000;
 
 /// A table with a header, as wide as the terminal at most, or [`WIDTH`]; `numbers` names the columns that are set flush right.
 pub(crate) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> Table {
@@ -117,6 +122,12 @@ pub(crate) fn count(n: u64) -> String {
     out
 }
 
+/// A time in UTC to the minute, of milliseconds since 1970; a clock that was far off shows as 1970 or 9999.
+pub(crate) fn utc(ms: i64) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(ms.clamp(0, YEAR_9999_MS) as u64);
+    humantime::format_rfc3339_seconds(at).to_string().replace('T', " ").chars().take(16).collect()
+}
+
 /// A text of at most `width` columns, its end cut off where it is wider.
 pub(crate) fn shorten(text: &str, width: usize) -> String {
     if text.width() <= width {
@@ -138,6 +149,12 @@ mod tests {
     #[test]
     fn counts_are_separated_by_thousands() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn times_are_shown_whatever_the_clock_was() {
+        let shown = [i64::MIN, 1_795_753_320_000, i64::MAX].map(utc);
+        assert_eq!(shown, ["1970-01-01 00:00", "2026-11-27 04:22", "9999-12-31 23:59"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! key, and each service checks its own before any of them is started. What keys there are, the services are asked.
 
 use std::{
+    collections::BTreeMap,
     env,
     ffi::OsString,
     path::{Path, PathBuf},
@@ -53,6 +54,7 @@ pub(crate) async fn of_services(given: Given<'_>) -> Result<[Settings; 3]> {
     for service in &mut services {
         faults.extend(service.check().await?);
     }
+    faults.extend(collisions(&services));
     if faults.is_empty() { Ok(services) } else { Err(anyhow!(faults.join("\n"))) }
 }
 
@@ -144,6 +146,29 @@ fn hand_out(flag: &str, services: &mut [Settings]) -> Result<()> {
     if taken { Ok(()) } else { Err(anyhow!("{}; no service knows `{key}`", expected())) }
 }
 
+/// Where several services were given one place to listen at, which only one of them can have.
+fn collisions(services: &[Settings]) -> Vec<String> {
+    let mut takers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for service in services {
+        for key in ["listen.address", "listen.metrics_address"] {
+            let chosen = at(&service.chosen, key).and_then(toml::Value::as_str).filter(|_| service.is_chosen(key));
+            // No address is none to share, and port 0 is a free one of its own.
+            if let Some(address) = chosen.filter(|address| !address.is_empty() && !address.ends_with(":0")) {
+                takers.entry(address).or_default().push(format!("{}.{key}", service.name));
+            }
+        }
+    }
+    let shared = takers.into_iter().filter(|(_, takers)| takers.len() > 1);
+    let fault = |(address, takers): (&str, Vec<String>)| {
+        format!(
+            "{address} is given to {}; each needs its own, as by `--set {}=HOST:PORT`, or port 0 for a free one",
+            takers.join(", "),
+            takers[0]
+        )
+    };
+    shared.map(fault).collect()
+}
+
 fn check_directory(directory: Option<&Path>) -> Result<()> {
     let Some(directory) = directory else { return Ok(()) };
     let wanted = SERVICES.map(|name| format!("{name}.toml"));
@@ -232,6 +257,27 @@ mod tests {
         for bad in ["memory.share", "index.memory.share=1", "index-svc.store.url=x"] {
             assert!(handed_out(bad).unwrap_err().to_string().contains(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn services_do_not_share_an_address() {
+        let listening = |address: &str, metrics: &str| {
+            let mut services = services();
+            for service in &mut services {
+                service.defaults = "[listen]\naddress = 'a:1'\nmetrics_address = 'a:2'".parse().unwrap();
+                service.chosen =
+                    format!("[listen]\naddress = '{address}'\nmetrics_address = '{metrics}'").parse().unwrap();
+            }
+            collisions(&services)
+        };
+        for (address, metrics) in [("a:1", "a:2"), ("b:0", ""), ("a:1", "b:0")] {
+            assert_eq!(listening(address, metrics), Vec::<String>::new(), "{address} {metrics}");
+        }
+        let refused = listening("b:7", "");
+        assert!(refused[0].contains("index-svc.listen.address, user-tower-svc.listen.address"), "{refused:?}");
+        assert!(refused[0].contains("`--set index-svc.listen.address=HOST:PORT`"), "{refused:?}");
+        assert_eq!(listening("a:1", "b:7").len(), 1);
+        assert!(listening("b:7", "b:7")[0].contains("index-svc.listen.metrics_address"));
     }
 
     #[test]

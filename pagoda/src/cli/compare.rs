@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{
-    Args,
-    builder::{NonEmptyStringValueParser, ValueHint},
-};
+use clap::{Args, builder::ValueHint};
 
-use super::Overlays;
+use super::{Overlays, filled};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -17,7 +14,7 @@ share, and may have hard negatives mined first:
   [[recipe]]
   name = \"hard\"
   description = \"One mined negative in 500.\"
-  [recipe.config.negatives]    # any settings but seed, split, evaluation, checkpoint
+  [recipe.config.negatives]  # any settings but seed, split, evaluation, checkpoint
   hard = 0.002
   [recipe.mine]                # optional
   source = \"model\"             # of the shared settings; or \"truth\", \"none\"
@@ -26,7 +23,8 @@ share, and may have hard negatives mined first:
   top = 1000
 
 Built-in recipes:
-  towers      poolings of the history, residual and cross layers, feature gate, losses
+  towers      poolings of the history, residual and cross layers, feature gate,
+              losses
   negatives   those of `pagoda compare-negatives`
 
 Examples:
@@ -73,7 +71,7 @@ pub(crate) struct CompareRuns {
     #[arg(long, value_name = "S,S,...", value_delimiter = ',', default_value = "1,2,3")]
     pub(crate) seeds: Vec<u64>,
     /// Only the recipes of these names
-    #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',', value_parser = filled())]
     pub(crate) only: Vec<String>,
     /// What all recipes share; each is laid over it.
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, builder::ValueHint};
 
-use super::Layers;
+use super::{Layers, filled};
 
 /// Who ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -44,10 +44,10 @@ pub(crate) struct MineArgs {
     #[arg(long, value_enum, default_value_t = MineSource::Model)]
     pub(crate) source: MineSource,
     /// Of --source model: the object store, a directory, file://... or s3://bucket/prefix (credentials from AWS_* variables)
-    #[arg(long, value_name = "URL", env = "PAGODA_STORE__URL", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "URL", env = "PAGODA_STORE__URL", value_hint = ValueHint::DirPath, value_parser = filled())]
     pub(crate) store: Option<String>,
     /// Of --source model: the model version, `space/revision` [default: the newest registered]
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = filled())]
     pub(crate) model: Option<String>,
     /// Of --source scores: a Parquet, CSV or JSONL file with the columns user, item and score
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -1,10 +1,32 @@
-//! The flags of `pagoda generations`, `publish`, `rollback` and `delete`: what an operator does to the index.
+//! The flags of `pagoda models`, `generations`, `publish`, `rollback` and `delete`: what an operator does to the index.
 
 use std::path::PathBuf;
 
 use clap::{Args, builder::ValueHint};
 
-use super::Services;
+use super::{Services, filled};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+States:
+  newest  registered last; refreshes embed with it
+  served  users are answered with it: the newest one whose space the index holds
+
+A newest model that is not served waits for a refresh.
+
+Examples:
+  pagoda models
+  pagoda models --store store       without services: what is registered there")]
+pub(crate) struct ModelsArgs {
+    /// List what this store holds and ask no services [default: the services' store]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::DirPath, value_parser = filled())]
+    pub(crate) store: Option<String>,
+    #[command(flatten)]
+    pub(crate) services: Services,
+    /// Print a JSON array instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -43,9 +65,10 @@ Examples:
   pagoda publish 4ac21b7c90ffd2e1 --force-as ada")]
 pub(crate) struct PublishArgs {
     /// The generation, as `pagoda generations --all` lists it
+    #[arg(value_parser = filled())]
     pub(crate) generation: String,
     /// Publish it although gates refuse it, in this name, which is logged and kept with it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = filled())]
     pub(crate) force_as: Option<String>,
     #[command(flatten)]
     pub(crate) services: Services,
@@ -67,13 +90,13 @@ Examples:
   pagoda rollback --model 0d6b7f3a52c1e984/0")]
 pub(crate) struct RollbackArgs {
     /// The space [default: the one published last]
-    #[arg(long, value_name = "SPACE")]
+    #[arg(long, value_name = "SPACE", value_parser = filled())]
     pub(crate) space: Option<String>,
     /// The generation, as `pagoda generations` lists it [default: the one published before the current one]
-    #[arg(long, value_name = "GENERATION", conflicts_with = "space")]
+    #[arg(long, value_name = "GENERATION", conflicts_with = "space", value_parser = filled())]
     pub(crate) generation: Option<String>,
-    /// The model version, `space/revision`, of a model that was registered before
-    #[arg(long, value_name = "VERSION", conflicts_with_all = ["space", "generation"])]
+    /// The model version, `space/revision`, as `pagoda models` lists it
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["space", "generation"], value_parser = filled())]
     pub(crate) model: Option<String>,
     #[command(flatten)]
     pub(crate) services: Services,

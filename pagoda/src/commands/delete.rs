@@ -6,13 +6,15 @@ use anyhow::{Context, Result, ensure};
 use pagoda_proto::index::v1::{DeleteRequest, DeleteResponse, index_service_client::IndexServiceClient};
 use serde_json::json;
 use tokio::time::sleep;
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 
 use crate::{
     addresses::Addresses,
+    channel::ServiceChannel,
     cli::DeleteArgs,
-    clients::{index_client, refusal, retry_delay},
+    clients::{index_client, retry_delay},
     output::{count, noted, say, say_json},
+    refusal::refusal_of,
 };
 
 /// The most ids of one request.
@@ -28,7 +30,7 @@ pub(crate) async fn run(args: &DeleteArgs) -> Result<()> {
         None => args.item_ids.clone(),
     };
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
-    let mut index = index_client(&addresses).await?;
+    let mut index = index_client(&addresses, args.services.deadline()).await?;
     let (mut done, mut lsn, mut not_held) = (0, 0, Vec::new());
     for batch in ids.chunks(BATCH_IDS) {
         let reply = delete(&mut index, batch)
@@ -60,7 +62,7 @@ fn read(path: &Path) -> Result<Vec<String>> {
 }
 
 /// Deletes a batch; tries again under the same name while the index is away, so that it happens once.
-async fn delete(index: &mut IndexServiceClient<Channel>, ids: &[String]) -> Result<DeleteResponse> {
+async fn delete(index: &mut IndexServiceClient<ServiceChannel>, ids: &[String]) -> Result<DeleteResponse> {
     let request_id = format!("pagoda-delete-{:032x}", rand::random::<u128>());
     let request = DeleteRequest { item_ids: ids.to_vec(), request_id };
     let (mut attempt, mut wait) = (1, FIRST_WAIT);
@@ -71,14 +73,27 @@ async fn delete(index: &mut IndexServiceClient<Channel>, ids: &[String]) -> Resu
                 sleep(retry_delay(&status).unwrap_or(wait)).await;
                 (attempt, wait) = (attempt + 1, wait * 2);
             }
-            Err(status) => return Err(refusal(&status)),
+            Err(status) => return Err(refusal_of(&status, |path| named(path, ids))),
         }
     }
+}
+
+/// The id that a path of the request is about.
+fn named(path: &str, ids: &[String]) -> Option<String> {
+    let place: usize = path.strip_prefix("item_ids[")?.strip_suffix(']')?.parse().ok()?;
+    Some(format!("id `{}`", ids.get(place)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_at_fault_is_named_itself() {
+        let ids = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(named("item_ids[1]", &ids).unwrap(), "id `b`");
+        assert!(["item_ids[2]", "item_ids", "request_id"].iter().all(|path| named(path, &ids).is_none()));
+    }
 
     #[test]
     fn a_file_has_one_id_a_line() {

@@ -1,29 +1,25 @@
 //! `pagoda generations`: what the index holds and, if asked for, what else is in the store.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use anyhow::{Result, anyhow};
 use pagoda_proto::index::v1::{
     GateFailure, GenerationReport, GenerationState, GenerationStatus, ListGenerationsRequest,
     index_service_client::IndexServiceClient,
 };
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 
 use super::status::{kind_name, version};
 use crate::{
     addresses::Addresses,
+    channel::ServiceChannel,
     cli::GenerationsArgs,
-    clients::{index_client, refusal},
-    output::{count, folded, say, say_json, table},
+    clients::index_client,
+    output::{count, folded, say, say_json, table, utc},
+    refusal::refusal,
 };
-
-/// The last time that can be written with four digits a year.
-const YEAR_9999_MS: i64 = 253_402_300_799_000;
 
 pub(crate) async fn run(args: &GenerationsArgs) -> Result<()> {
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
-    let listed = list(&mut index_client(&addresses).await?, args.all).await?;
+    let listed = list(&mut index_client(&addresses, args.services.deadline()).await?, args.all).await?;
     if args.json {
         return say_json(&listed.iter().map(as_json).collect::<Vec<_>>());
     }
@@ -51,7 +47,7 @@ fn by_model(listed: &[GenerationStatus]) -> Vec<(String, Vec<&GenerationStatus>)
 }
 
 /// The generations of the index, those of the space published last first; with `all`, then the others in the store.
-pub(super) async fn list(index: &mut IndexServiceClient<Channel>, all: bool) -> Result<Vec<GenerationStatus>> {
+pub(super) async fn list(index: &mut IndexServiceClient<ServiceChannel>, all: bool) -> Result<Vec<GenerationStatus>> {
     let request = ListGenerationsRequest { include_unpublished: all };
     Ok(index.list_generations(request).await.map_err(|s| refusal(&s))?.into_inner().generations)
 }
@@ -90,7 +86,7 @@ fn say_generations(generations: &[&GenerationStatus]) {
             state(one),
             report(|report| count(report.item_count)),
             report(|report| format!("{:.3}", report.ann_recall_at_100)),
-            one.built_ms.map(built).unwrap_or_default(),
+            one.built_ms.map(utc).unwrap_or_default(),
         ]
     });
     say(table(&header, &[2, 3], rows.collect()));
@@ -123,12 +119,6 @@ fn state(generation: &GenerationStatus) -> String {
         state => state,
     };
     name.as_str_name().trim_start_matches("GENERATION_STATE_").to_lowercase()
-}
-
-/// To the minute; a clock that was far off shows as 1970 or 9999.
-fn built(ms: i64) -> String {
-    let at = UNIX_EPOCH + Duration::from_millis(ms.clamp(0, YEAR_9999_MS) as u64);
-    humantime::format_rfc3339_seconds(at).to_string().replace('T', " ").chars().take(16).collect()
 }
 
 fn as_json(generation: &GenerationStatus) -> Value {
@@ -165,12 +155,6 @@ fn report_as_json(report: &GenerationReport) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_shown_whatever_the_clock_was() {
-        let shown = [i64::MIN, 1_795_753_320_000, i64::MAX].map(built);
-        assert_eq!(shown, ["1970-01-01 00:00", "2026-11-27 04:22", "9999-12-31 23:59"]);
-    }
 
     #[test]
     fn those_of_a_model_stand_together_and_are_named_in_full_or_by_their_last_part() {

@@ -1,7 +1,10 @@
 //! `pagoda import`: a data directory from a public data set or a CSV log.
 
-use anyhow::Result;
-use pagoda_dataset::import::{Format, ImportOptions, ImportReport, import};
+use anyhow::{Error, Result, anyhow};
+use pagoda_dataset::{
+    DatasetError,
+    import::{Format, ImportOptions, ImportReport, import},
+};
 use serde_json::json;
 
 use crate::{
@@ -11,8 +14,9 @@ use crate::{
 
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     let format: Format = args.format.parse()?;
-    let options = ImportOptions { positive_rating: args.positive_rating, ..Default::default() };
-    let report = import(format, &args.path, &args.out, &options)?;
+    let (positive_rating, replace_schema) = (args.positive_rating, args.replace_schema);
+    let options = ImportOptions { positive_rating, replace_schema, ..Default::default() };
+    let report = import(format, &args.path, &args.out, &options).map_err(refused)?;
     if args.json {
         return say_json(&as_json(&report));
     }
@@ -26,8 +30,21 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     if let Some(rating) = report.positive_rating {
         say(format_args!("ratings from {rating} on are positive"));
     }
+    if !report.ignored_columns.is_empty() {
+        say(noted(&format!("columns that were not read: {}", report.ignored_columns.join(", "))));
+    }
     report.bad_rows.note().iter().for_each(|text| say(noted(text)));
     Ok(())
+}
+
+/// A refusal, with what can be done about it.
+fn refused(error: DatasetError) -> Error {
+    match error {
+        DatasetError::OtherSchema { .. } => {
+            anyhow!("{error}\nto keep it, name another --out; to lose it: --replace-schema")
+        }
+        other => other.into(),
+    }
 }
 
 fn as_json(report: &ImportReport) -> serde_json::Value {
@@ -37,6 +54,7 @@ fn as_json(report: &ImportReport) -> serde_json::Value {
         "interactions": report.interactions,
         "positives": report.positives,
         "positive_rating": report.positive_rating,
+        "ignored_columns": report.ignored_columns,
         "bad_rows": { "count": report.bad_rows.count, "first": report.bad_rows.first },
     })
 }

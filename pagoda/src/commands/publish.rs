@@ -10,13 +10,14 @@ use super::generations::{list, named, space};
 use crate::{
     addresses::Addresses,
     cli::PublishArgs,
-    clients::{index_client, refusal},
+    clients::index_client,
     output::{say, say_json},
+    refusal::refusal,
 };
 
 pub(crate) async fn run(args: &PublishArgs) -> Result<()> {
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
-    let mut index = index_client(&addresses).await?;
+    let mut index = index_client(&addresses, args.services.deadline()).await?;
     let listed = list(&mut index, true).await?;
     let generation = named(&listed, &args.generation)?;
     let id = &generation.generation_id;

@@ -4,9 +4,9 @@
 //! do the users' features, which lie in the store by now, become the newest, so that a refresh that is refused changes nothing for anybody. At
 //! last this command waits until Recall answers with all of it. Killed at any point and run again, it ends as if it had not been.
 
-use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path};
+use std::{collections::BTreeMap, ffi::OsStr, fs};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use indicatif::ProgressBar;
 use pagoda_commit_log::Store;
@@ -23,14 +23,16 @@ use super::{publish::how_to_force, status::version};
 use crate::{
     addresses::Addresses,
     cli::RefreshArgs,
-    clients::{Clients, SERVED_TIMEOUT, refusal},
+    clients::{Clients, SERVED_TIMEOUT},
     output::{count, noted, say, say_json},
     progress::bar,
+    refusal::refusal,
+    store::folder,
 };
 
 pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
-    let mut clients = Clients::connect(&addresses).await?;
+    let mut clients = Clients::connect(&addresses, args.services.deadline()).await?;
     let registry = open_registry_of_services(&addresses).await?;
     let data = Dataset::open(&args.data)?;
     let mode = mode(args.full, &registry, &mut clients).await?;
@@ -44,10 +46,8 @@ pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
 
 /// Refuses a directory that is not there: opening would make it, and what runs on it would take it for another store.
 fn require_store(store: &str, hint: &str) -> Result<()> {
-    let folder = Path::new(store.strip_prefix("file://").unwrap_or(store));
-    if !folder.is_dir() && (store.starts_with("file://") || !store.contains("://")) {
-        bail!("store `{store}` is not there; {hint}");
-    }
+    let missing = folder(store).is_some_and(|folder| !folder.is_dir());
+    ensure!(!missing, "store `{store}` is not there; {hint}");
     Ok(())
 }
 
@@ -147,11 +147,12 @@ async fn follow(clients: &mut Clients, mode: RefreshMode, catalog: &Entry) -> Re
         StartRefreshRequest { catalog_version: catalog.version, mode: mode.into(), catalog_digest: catalog.digest() };
     let started = clients.items.start_refresh(request).await.map_err(|s| refusal(&s))?.into_inner();
     let refresh_id = started.refresh.context("item-tower-svc started a refresh without saying which")?.refresh_id;
-    let watch = WatchRefreshRequest { refresh_id };
+    let lost = || format!("lost sight of {refresh_id}, which may go on: `pagoda status` shows how it ends");
+    let watch = WatchRefreshRequest { refresh_id: refresh_id.clone() };
     let mut steps = clients.items.watch_refresh(watch).await.map_err(|s| refusal(&s))?.into_inner();
     let bar = bar("refresh", "items");
     let mut last = None;
-    while let Some(step) = steps.message().await.map_err(|s| refusal(&s))? {
+    while let Some(step) = steps.message().await.map_err(|s| refusal(&s)).with_context(lost)? {
         last = step.refresh;
         last.iter().for_each(|refresh| show(&bar, refresh));
     }
@@ -164,7 +165,7 @@ async fn follow(clients: &mut Clients, mode: RefreshMode, catalog: &Entry) -> Re
             bail!("the refresh failed:\n  {}\n{how}", refresh.error)
         }
         RefreshState::Failed => bail!("the refresh failed:\n  {}", refresh.error),
-        state => bail!("the refresh ended as {state:?}:\n  {}", refresh.error),
+        _ => bail!("the refresh ended as {}:\n  {}", state(&refresh), refresh.error),
     }
 }
 
@@ -218,12 +219,28 @@ fn unfilterable(refresh: &Refresh) -> Option<String> {
     (*found > 0).then(|| format!("{found} {values} too long to filter by; the items are there without:\n  {texts}"))
 }
 
+/// When a refresh ended, in milliseconds since 1970.
+pub(super) fn ended_ms(refresh: &Refresh) -> Option<i64> {
+    let is_end = matches!(refresh.state(), RefreshState::Succeeded | RefreshState::Failed | RefreshState::Cancelled);
+    (is_end && refresh.started_ms > 0).then(|| refresh.started_ms.saturating_add_unsigned(refresh.elapsed_ms))
+}
+
+/// What a refresh is doing, or how it ended.
+pub(super) fn state(refresh: &Refresh) -> String {
+    refresh.state().as_str_name().trim_start_matches("REFRESH_STATE_").to_lowercase()
+}
+
+/// How much a refresh embeds.
+pub(super) fn mode_name(refresh: &Refresh) -> String {
+    refresh.mode().as_str_name().trim_start_matches("REFRESH_MODE_").to_lowercase()
+}
+
 /// A refresh for programs.
 pub(crate) fn as_json(refresh: &Refresh) -> Value {
     json!({
         "refresh_id": refresh.refresh_id,
-        "mode": refresh.mode().as_str_name().trim_start_matches("REFRESH_MODE_").to_lowercase(),
-        "state": refresh.state().as_str_name().trim_start_matches("REFRESH_STATE_").to_lowercase(),
+        "mode": mode_name(refresh),
+        "state": state(refresh),
         "catalog_version": refresh.catalog_version,
         "model_version": refresh.model_version.as_ref().map(version),
         "items_read": refresh.items_read,
@@ -236,6 +253,8 @@ pub(crate) fn as_json(refresh: &Refresh) -> Value {
         "generation_id": refresh.generation_id,
         "refused_generation_id": refresh.refused_generation_id,
         "lsn": refresh.lsn,
+        "started_ms": refresh.started_ms,
+        "ended_ms": ended_ms(refresh),
         "seconds": refresh.elapsed_ms as f64 / 1000.0,
         "error": refresh.error,
     })

@@ -9,7 +9,7 @@ use pagoda_proto::{
 };
 use pagoda_registry::Kind;
 use serde_json::json;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 use super::{
     evaluate::entry,
@@ -19,21 +19,23 @@ use super::{
 };
 use crate::{
     addresses::Addresses,
+    channel::ServiceChannel,
     cli::RollbackArgs,
-    clients::{Clients, SERVED_TIMEOUT, index_client, refusal},
+    clients::{Clients, SERVED_TIMEOUT, index_client},
     output::{say, say_json},
+    refusal::refusal,
 };
 
 pub(crate) async fn run(args: &RollbackArgs) -> Result<()> {
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
     match &args.model {
         Some(model) => to_model(args, &addresses, model).await,
-        None => to_generation(args, &mut index_client(&addresses).await?).await,
+        None => to_generation(args, &mut index_client(&addresses, args.services.deadline()).await?).await,
     }
 }
 
 /// Goes back within a space. What is to be current and what must be so still are both said, so that the same call twice goes back once.
-async fn to_generation(args: &RollbackArgs, index: &mut IndexServiceClient<Channel>) -> Result<()> {
+async fn to_generation(args: &RollbackArgs, index: &mut IndexServiceClient<ServiceChannel>) -> Result<()> {
     let listed = list(index, false).await?;
     let (from, to) = choose(&listed, args.space.as_deref(), args.generation.as_deref())?;
     let request = RollbackGenerationRequest {
@@ -94,7 +96,7 @@ fn choose<'a>(
 /// Goes back to an older model: it is registered as the newest once more, which all services follow and later refreshes keep to, and the generation that the
 /// index still holds of it is published last. Done twice it changes nothing more.
 async fn to_model(args: &RollbackArgs, addresses: &Addresses, model: &str) -> Result<()> {
-    let mut clients = Clients::connect(addresses).await?;
+    let mut clients = Clients::connect(addresses, args.services.deadline()).await?;
     let registry = open_registry_of_services(addresses).await?;
     let entry = entry(&registry, Some(model)).await?;
     let before = registry.latest(Kind::Model).await?.map(|newest| newest.label).unwrap_or_default();
@@ -110,31 +112,38 @@ async fn to_model(args: &RollbackArgs, addresses: &Addresses, model: &str) -> Re
     if args.json {
         return say_json(&json!({ "model": model, "before": before, "generation_id": held, "lsn": lsn }));
     }
-    say(format_args!("model {model} is the newest registered one"));
-    if before != model {
+    say_model(model, &before, held.as_deref());
+    Ok(())
+}
+
+fn say_model(model: &str, before: &str, held: Option<&str>) {
+    let was_newest = before == model;
+    say(format_args!("model {model} is the newest registered one{}", if was_newest { " already" } else { "" }));
+    if !was_newest {
         say(format_args!("before    {before}\nto undo   pagoda rollback --model {before}"));
     }
     match held {
         Some(generation) => {
             say(format_args!("users are answered with it, from generation {generation}"));
-            say("what was new or changed since another took over, a refresh brings:");
-            say("  pagoda refresh --full --data DIR");
+            if !was_newest {
+                say("what was new or changed since another took over, a refresh brings:");
+                say("  pagoda refresh --full --data DIR");
+            }
         }
         None => {
-            say("the index holds nothing of it any more; users are answered with it after");
+            say("the index holds nothing of it; users are answered with it after");
             say("  pagoda refresh --full --data DIR");
         }
     }
-    Ok(())
 }
 
 /// The current generation of a model's space, if the index holds it.
-async fn held(index: &mut IndexServiceClient<Channel>, model: &str) -> Result<Option<String>> {
+async fn held(index: &mut IndexServiceClient<ServiceChannel>, model: &str) -> Result<Option<String>> {
     let of_model = |one: &GenerationStatus| model.split('/').next() == Some(space(one)) && one.is_current;
     Ok(list(index, false).await?.into_iter().find(of_model).map(|one| one.generation_id))
 }
 
-async fn publish(index: &mut IndexServiceClient<Channel>, generation: &str) -> Result<u64> {
+async fn publish(index: &mut IndexServiceClient<ServiceChannel>, generation: &str) -> Result<u64> {
     let request = PublishGenerationRequest { generation_id: generation.to_owned(), ..Default::default() };
     Ok(index.publish_generation(request).await.map_err(|s| refusal(&s))?.into_inner().lsn)
 }

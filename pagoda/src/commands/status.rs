@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use pagoda_proto::{
     feature::v1::ModelVersion,
     index::v1::{
@@ -14,34 +14,33 @@ use pagoda_proto::{
     },
 };
 use serde_json::{Value, json};
-use tonic::{Response, Status, transport::Channel};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
+use super::{
+    heard::{Heard, ask, none_silent},
+    models::waits,
+    refresh::{ended_ms, mode_name, state},
+};
 use crate::{
     addresses::Addresses,
     cli::StatusArgs,
-    clients::{channel, refusal},
-    output::{count, folded, say, say_json, table, told},
+    output::{count, folded, say, say_json, table, utc},
 };
 
 pub(crate) async fn run(args: &StatusArgs) -> Result<()> {
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
-    let seen = Seen::look(&addresses).await;
+    let seen = Seen::look(&addresses, args.services.deadline()).await;
     if args.json {
         say_json(&seen.as_json(&addresses))?;
     } else {
         seen.say(&addresses);
     }
-    match seen.silent.into_iter().next() {
-        Some(silent) => Err(silent),
-        None => Ok(()),
-    }
+    none_silent(&seen.silent)
 }
 
 /// What the three services say of themselves at one moment. Those that do not answer are silent, and the others are shown all the same.
 #[derive(Default)]
 struct Seen {
-    health: Vec<(&'static str, SocketAddr, String)>,
+    health: Vec<(&'static str, SocketAddr, &'static str)>,
     users: Option<GetUserTowerStatusResponse>,
     index: Option<GetIndexStatusResponse>,
     last_refresh: Option<Refresh>,
@@ -57,56 +56,47 @@ struct Shown {
 }
 
 impl Seen {
-    async fn look(addresses: &Addresses) -> Self {
+    async fn look(addresses: &Addresses, deadline: Duration) -> Self {
+        let users = ask("user-tower-svc", addresses.user_tower, deadline, async |channel| {
+            UserTowerServiceClient::new(channel).get_user_tower_status(GetUserTowerStatusRequest {}).await
+        });
+        let items = ask("item-tower-svc", addresses.item_tower, deadline, async |channel| {
+            ItemTowerServiceClient::new(channel).list_refreshes(ListRefreshesRequest {}).await
+        });
+        let index = ask("index-svc", addresses.index, deadline, async |channel| {
+            IndexServiceClient::new(channel).get_index_status(GetIndexStatusRequest {}).await
+        });
+        let (users, items, index) = tokio::join!(users, items, index);
         let mut seen = Self::default();
-        if let Some(channel) = seen.reach("user-tower-svc", addresses.user_tower).await {
-            let status = UserTowerServiceClient::new(channel).get_user_tower_status(GetUserTowerStatusRequest {}).await;
-            seen.users = seen.heard("user-tower-svc", status);
-        }
-        if let Some(channel) = seen.reach("item-tower-svc", addresses.item_tower).await {
-            let listed = ItemTowerServiceClient::new(channel).list_refreshes(ListRefreshesRequest {}).await;
-            let listed = seen.heard("item-tower-svc", listed);
-            seen.last_refresh = listed.and_then(|listed| listed.refreshes.into_iter().next());
-        }
-        if let Some(channel) = seen.reach("index-svc", addresses.index).await {
-            let status = IndexServiceClient::new(channel).get_index_status(GetIndexStatusRequest {}).await;
-            seen.index = seen.heard("index-svc", status);
-        }
+        seen.users = seen.take(users);
+        let listed = seen.take(items);
+        seen.last_refresh = listed.and_then(|listed| listed.refreshes.into_iter().next());
+        seen.index = seen.take(index);
         seen
     }
 
-    async fn reach(&mut self, name: &'static str, address: SocketAddr) -> Option<Channel> {
-        match channel(name, address).await {
-            Ok(channel) => {
-                self.health.push((name, address, health_of(channel.clone()).await));
-                Some(channel)
-            }
-            Err(error) => {
-                self.health.push((name, address, "does not answer".into()));
-                self.silent.push(error);
-                None
-            }
-        }
+    fn take<T>(&mut self, heard: Heard<T>) -> Option<T> {
+        self.health.push((heard.name, heard.address, heard.health));
+        heard.said.map_err(|error| self.silent.push(error)).ok()
     }
 
-    fn heard<T>(&mut self, name: &str, reply: Result<Response<T>, Status>) -> Option<T> {
-        match reply {
-            Ok(reply) => Some(reply.into_inner()),
-            Err(status) => {
-                self.silent.push(anyhow!("{name}: {}", told(&refusal(&status))));
-                None
-            }
-        }
+    /// The newest model, where users are not answered with it.
+    fn waiting_model(&self) -> Option<&ModelVersion> {
+        let users = self.users.as_ref()?;
+        users.loaded_models.first().filter(|newest| users.active_model.as_ref() != Some(*newest))
     }
 
     fn say(&self, addresses: &Addresses) {
-        let rows = self.health.iter().map(|(n, a, h)| vec![n.to_string(), a.to_string(), h.clone()]).collect();
+        let rows = self.health.iter().map(|(n, a, h)| vec![n.to_string(), a.to_string(), h.to_string()]).collect();
         say(table(&["service", "address", "health"], &[], rows));
         self.troubles().iter().for_each(Shown::say);
         say(format_args!("\nstore          {}", addresses.store));
         if let Some(users) = &self.users {
             let active = users.active_model.as_ref().map_or_else(|| users.not_ready_reason.clone(), version);
             say(format_args!("active model   {active}"));
+            self.waiting_model()
+                .iter()
+                .for_each(|newest| say(format_args!("newest model   {}", waits(&version(newest)))));
             say(format_args!("known users    {}", count(users.known_users)));
         }
         if let Some(index) = &self.index {
@@ -154,6 +144,7 @@ impl Seen {
             "health": self.health.iter().map(|(name, _, health)| (name.to_string(), json!(health))).collect::<serde_json::Map<_, _>>(),
             "troubles": self.troubles().iter().map(Shown::as_json).collect::<Vec<_>>(),
             "active_model": users.and_then(|users| users.active_model.as_ref()).map(version),
+            "waiting_model": self.waiting_model().map(version),
             "not_ready_reason": users.map(|users| &users.not_ready_reason),
             "known_users": users.map(|users| users.known_users),
             "index": self.index.as_ref().map(index_as_json),
@@ -175,19 +166,18 @@ impl Shown {
     }
 }
 
-async fn health_of(channel: Channel) -> String {
-    match HealthClient::new(channel).check(HealthCheckRequest { service: String::new() }).await {
-        Ok(reply) if reply.get_ref().status() == ServingStatus::Serving => "serving".into(),
-        Ok(_) => "not serving".into(),
-        Err(status) => format!("{:?}", status.code()),
-    }
-}
-
 fn say_refresh(refresh: &Refresh) {
-    let state = refresh.state();
-    let name = state.as_str_name().trim_start_matches("REFRESH_STATE_").to_lowercase();
-    say(format_args!("last refresh   {} ({name})", refresh.refresh_id));
-    if matches!(state, RefreshState::Failed | RefreshState::Cancelled) && !refresh.error.is_empty() {
+    say(format_args!("last refresh   {} ({}), {}", refresh.refresh_id, state(refresh), mode_name(refresh)));
+    let seconds = refresh.elapsed_ms as f64 / 1000.0;
+    match ended_ms(refresh) {
+        Some(ended) => say(format_args!("               ended {} UTC, after {seconds:.1} s", utc(ended))),
+        None if refresh.started_ms > 0 => say(format_args!("               since {} UTC", utc(refresh.started_ms))),
+        None => {}
+    }
+    if refresh.state() == RefreshState::Unfinished {
+        say("               of another process, where it goes on or which was killed");
+    }
+    if matches!(refresh.state(), RefreshState::Failed | RefreshState::Cancelled) && !refresh.error.is_empty() {
         say(folded(&format!("               {}", refresh.error)));
     }
 }

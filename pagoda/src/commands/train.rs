@@ -12,12 +12,13 @@ use pagoda_trainer::{
 };
 use serde_json::json;
 
-use super::refresh::open_registry;
+use super::{models::TRAINED_MS, refresh::open_registry};
 use crate::{
     addresses::write_whole,
     cli::{Layers, Overlays, TrainArgs},
     output::{count, noted, say, say_json, table},
     progress::Stages,
+    store::require_writable,
 };
 
 pub(crate) async fn run(args: &TrainArgs) -> Result<()> {
@@ -26,6 +27,7 @@ pub(crate) async fn run(args: &TrainArgs) -> Result<()> {
     note_misfit(&args.settings.layers.overlays, &data);
     let checkpoints = args.checkpoints.clone().map(|dir| Checkpoints { dir, resume: args.resume });
     let mut board = args.tensorboard.as_deref().map(Board::create).transpose()?;
+    require_writable(&args.place.store).await?;
     let mut trained = train(&data, &config, checkpoints.as_ref(), board.as_mut())?;
     if let Some(board) = board {
         board.finish(&trained.summary)?;
@@ -166,7 +168,9 @@ impl Board {
 }
 
 async fn register(registry: &Registry, files: BTreeMap<String, Bytes>, model_version: &str) -> Result<()> {
-    registry.publish(Kind::Model, model_version, json!({}), files).await?;
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let said = json!({ TRAINED_MS: since_1970.as_millis() as u64 });
+    registry.publish(Kind::Model, model_version, said, files).await?;
     Ok(())
 }
 

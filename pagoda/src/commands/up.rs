@@ -1,6 +1,6 @@
 //! `pagoda up`: all three services on this machine, in the foreground, until Ctrl-C.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -35,10 +35,10 @@ pub(crate) async fn until_told(mut processes: Processes) -> Result<()> {
         _ = terminate.recv() => None,
         error = processes.first_to_end() => Some(error),
     };
-    let stopped = processes.stop().await;
-    match failure {
-        Some(error) => Err(error),
-        None => stopped,
+    match (failure, processes.stop().await) {
+        (Some(ended), Err(stopped)) => Err(anyhow!("{ended}\n{stopped}")),
+        (Some(ended), Ok(())) => Err(ended),
+        (None, stopped) => stopped,
     }
 }
 
@@ -60,5 +60,5 @@ pub(crate) fn absolute_store(store: &str) -> Result<String> {
         return Ok(store.to_owned());
     }
     let path = std::path::absolute(store).with_context(|| format!("store {store}"))?;
-    path.into_os_string().into_string().map_err(|path| anyhow::anyhow!("store {}: not UTF-8", path.display()))
+    path.into_os_string().into_string().map_err(|path| anyhow!("store {}: not UTF-8", path.display()))
 }

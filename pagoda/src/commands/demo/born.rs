@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::people::recall;
 use crate::{
-    clients::{Clients, refusal},
+    clients::Clients,
     output::{say, shorten, table},
+    refusal::refusal,
     wire::to_wire,
 };
 

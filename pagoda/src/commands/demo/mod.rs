@@ -19,10 +19,12 @@ use tempfile::TempDir;
 use super::{generate, refresh, train, up};
 use crate::{
     addresses::write_whole,
+    channel::DEADLINE,
     cli::DemoArgs,
-    clients::{Clients, refusal},
+    clients::Clients,
     output::{say, table},
     processes::{Plan, Processes},
+    refusal::refusal,
     settings::Given,
 };
 use summary::Summary;
@@ -110,7 +112,7 @@ async fn start(place: &Place, summary: &mut Summary) -> Result<Processes> {
 }
 
 async fn serve(place: &Place, world: &World, processes: &Processes, summary: &mut Summary) -> Result<()> {
-    let mut clients = Clients::connect(processes.addresses()).await?;
+    let mut clients = Clients::connect(processes.addresses(), DEADLINE).await?;
     let data = Dataset::open(&place.data())?;
     refresh_all(place, &data, &mut clients, summary).await?;
 

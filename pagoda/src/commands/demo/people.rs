@@ -11,9 +11,10 @@ use pagoda_proto::{
 };
 
 use crate::{
-    clients::{Clients, refusal},
+    clients::Clients,
     commands::recall::titles,
     output::{say, shorten, table},
+    refusal::refusal,
 };
 
 const USERS: usize = 3;

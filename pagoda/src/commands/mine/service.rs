@@ -16,11 +16,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{
-    cli::ServiceArgs,
-    clients::{refusal, retry_delay},
-    wire::to_wire,
-};
+use crate::{cli::ServiceArgs, clients::retry_delay, refusal::refusal, wire::to_wire};
 
 const CALLS_IN_FLIGHT: usize = 4;
 const ATTEMPTS: u32 = 5;

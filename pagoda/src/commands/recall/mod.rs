@@ -1,5 +1,8 @@
 //! `pagoda recall`: candidates for one user.
 
+mod filter;
+mod flags;
+
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
@@ -15,8 +18,9 @@ use super::status::version;
 use crate::{
     addresses::Addresses,
     cli::RecallArgs,
-    clients::{Clients, refusal},
+    clients::recall_client,
     output::{say, say_json, table, table_of_lines},
+    refusal::refusal_of,
 };
 
 pub(crate) async fn run(args: &RecallArgs) -> Result<()> {
@@ -27,13 +31,15 @@ pub(crate) async fn run(args: &RecallArgs) -> Result<()> {
         exclude_item_ids: args.exclude.clone(),
         include_history: args.include_history,
         objective_weights: objective_weights(&args.objectives)?,
-        filter: super::filter::filter(&args.filters)?,
-        group_by: args.group_by.as_deref().map(super::filter::group_limit).transpose()?,
+        filter: filter::filter(&args.filters)?,
+        group_by: args.group_by.as_deref().map(filter::group_limit).transpose()?,
     };
     let titles = data.as_ref().map(titles).transpose()?.unwrap_or_default();
     let addresses = Addresses::find(args.services.addresses.as_deref())?;
-    let mut clients = Clients::connect(&addresses).await?;
-    let reply = clients.recall.recall(request).await.map_err(|s| refusal(&s))?.into_inner();
+    let conditions = request.filter.clone().unwrap_or_default().all;
+    let mut recall = recall_client(&addresses, args.services.deadline()).await?;
+    let called = |path: &str| flags::flag(path, args, &conditions);
+    let reply = recall.recall(request).await.map_err(|s| refusal_of(&s, called))?.into_inner();
     if args.json {
         return say_json(&as_json(&args.user, &reply, &titles));
     }

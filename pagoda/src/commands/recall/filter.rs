@@ -28,7 +28,7 @@ struct Rest<'a> {
 }
 
 /// All conditions together; none: no filter.
-pub(crate) fn filter(conditions: &[String]) -> Result<Option<Filter>> {
+pub(super) fn filter(conditions: &[String]) -> Result<Option<Filter>> {
     let read =
         |text: &String| condition(text).map_err(|fault| anyhow!("--filter: {}{}", fault.why, pointed(text, fault.at)));
     let all = conditions.iter().map(read).collect::<Result<Vec<_>>>()?;
@@ -36,7 +36,7 @@ pub(crate) fn filter(conditions: &[String]) -> Result<Option<Filter>> {
 }
 
 /// `ATTRIBUTE=N`.
-pub(crate) fn group_limit(text: &str) -> Result<GroupLimit> {
+pub(super) fn group_limit(text: &str) -> Result<GroupLimit> {
     let (attribute, max) = text.split_once('=').with_context(|| format!("--group-by {text}: expected ATTRIBUTE=N"))?;
     let max_per_group = max.parse().with_context(|| format!("--group-by {text}: expected a number, found `{max}`"))?;
     Ok(GroupLimit { attribute: attribute.to_owned(), max_per_group })
