@@ -42,6 +42,20 @@ fn a_malformed_log_names_the_file_the_row_and_the_column() {
 }
 
 #[test]
+fn an_import_leaves_an_edited_schema_and_says_how_to_replace_it() {
+    let place = Place::new();
+    fs::write(place.path("stars.csv"), "user,item,stars,time\na,x,5,1\nb,y,1,2\n").unwrap();
+    let said = place.ok(&["import", "csv", "stars.csv", "--out", "data"]);
+    assert!(said.contains("1 of them positive") && said.contains("ratings from 3.5 on are positive"), "{said}");
+    fs::write(place.path("clicks.csv"), "user,item,stars,event,time\na,x,5,click,1\n").unwrap();
+    let clicks = ["import", "csv", "clicks.csv", "--out", "data"];
+    let message = place.refused(&clicks);
+    assert!(message.contains("data/schema.toml") && message.contains("--replace-schema"), "{message}");
+    let said = place.ok(&[clicks.as_slice(), &["--replace-schema"]].concat());
+    assert!(said.contains("note: columns that were not read: stars"), "{said}");
+}
+
+#[test]
 fn an_unknown_format_lists_those_there_are() {
     let place = Place::new();
     let message = place.refused(&["import", "movielens-xml", ".", "--out", "data"]);

@@ -168,6 +168,13 @@ impl Up {
         fs::read_to_string(&self.log).unwrap()
     }
 
+    /// `kill -9` of one of the services; then how `pagoda up` ended.
+    pub(crate) fn kill_service(&mut self, name: &str) -> ExitStatus {
+        let pid = child_of(self.child.id(), name);
+        assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+        poll("the end of pagoda up", || self.child.try_wait().unwrap())
+    }
+
     /// `kill -9` of `pagoda up` itself.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -298,6 +305,18 @@ pub(crate) fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 fn send(child: &Child, signal: &str) {
     let status = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
     assert!(status.success());
+}
+
+/// The process of a name that a process has started.
+fn child_of(parent: u32, name: &str) -> u32 {
+    let is_it = |pid: &u32| {
+        // "PID (NAME) STATE PARENT ..."
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let rest = stat.split_once(&format!("({name}) ")).map(|(_, rest)| rest);
+        rest.and_then(|rest| rest.split(' ').nth(1)) == Some(&parent.to_string())
+    };
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    pids.into_iter().find(is_it).unwrap_or_else(|| panic!("{name} is no child of {parent}"))
 }
 
 pub(crate) fn program_path(name: &str) -> PathBuf {

@@ -57,6 +57,18 @@ fn assert_filters_divide_the_catalog(place: &Place) {
     let (cheap, dear, neither) = (found(&["price<20"]), found(&["price>=20"]), found(&["price<20", "price>20"]));
     assert!(cheap.iter().all(|id| !dear.contains(id)) && neither.is_empty());
     assert_eq!(cheap.len() + dear.len(), 500, "every item has a price");
+    for (given, expected) in [
+        (
+            ["--filter", "category=sport,5"],
+            "--filter 'category=sport,5', value `5` (as a text: \"5\"): expected a text",
+        ),
+        (["--filter", "category>5"], "--filter 'category>5': expected values instead of a range"),
+        (["--filter", "colour=red"], "--filter 'colour=red': "),
+        (["--k", "0"], "--k: expected 1 to 1000, found 0"),
+    ] {
+        let message = place.refused(&[["recall", "--user", "u1"].as_slice(), &given].concat());
+        assert!(message.contains(expected) && !message.contains("filter.all"), "{message}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
