@@ -12,10 +12,10 @@ const METADATA_CALLS: [&str; 4] =
 pub(crate) struct NotGiven(pub(crate) &'static str);
 
 impl NotGiven {
-    /// Whether a call failed for that. One that got no reply in time does not say what it waited for.
-    pub(crate) fn is_why(self, error: &object_store::Error, timed_out: bool) -> bool {
+    /// Whether a call failed for that. One that got no reply in time does not say what it waited for: where none ever got one, it was this.
+    pub(crate) fn is_why(self, error: &object_store::Error, never_answered: bool) -> bool {
         let mut causes = iter::successors(Some(error as &dyn Error), |&cause| cause.source());
-        timed_out || causes.any(|cause| METADATA_CALLS.iter().any(|call| cause.to_string().contains(call)))
+        never_answered || causes.any(|cause| METADATA_CALLS.iter().any(|call| cause.to_string().contains(call)))
     }
 }
 
@@ -25,9 +25,9 @@ mod tests {
 
     #[test]
     fn a_call_that_asks_the_machine_for_credentials_is_told_from_others() {
-        let is_why = |why: &str, timed_out| {
+        let is_why = |why: &str, never_answered| {
             let error = object_store::Error::Generic { store: "S3", source: why.into() };
-            NotGiven("AWS_ACCESS_KEY_ID").is_why(&error, timed_out)
+            NotGiven("AWS_ACCESS_KEY_ID").is_why(&error, never_answered)
         };
         assert!(is_why("Error performing PUT http://169.254.169.254/latest/api/token in 10s", false));
         assert!(is_why("no reply within 15s", true));

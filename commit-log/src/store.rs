@@ -1,6 +1,15 @@
 //! [`Store`]: a directory, a bucket or memory, addressed by relative paths.
 
-use std::{fmt, ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    ops::Range,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
@@ -35,6 +44,8 @@ pub struct Store {
     pub(crate) directory: Option<Arc<Directory>>,
     /// What would give credentials for the bucket, if none were given.
     credentials: Option<NotGiven>,
+    /// Whether a call has succeeded, so that there are credentials, wherever they come from.
+    has_answered: Arc<AtomicBool>,
     url: Arc<str>,
     options: Arc<StoreOptions>,
     pub(crate) honours_create_only: Arc<OnceCell<()>>,
@@ -90,6 +101,7 @@ impl Store {
             objects,
             directory: None,
             credentials: None,
+            has_answered: Arc::default(),
             url: url.into(),
             options: Arc::new(options),
             honours_create_only: Arc::default(),
@@ -260,7 +272,10 @@ impl Store {
         let ends = Instant::now() + self.options.retry_budget;
         loop {
             match call().await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                    return Ok(done);
+                }
                 Err(error) if repeatable && timed_out(&error) && Instant::now() < ends => {}
                 Err(error) => return Err(self.failed(access, path, error)),
             }
@@ -269,7 +284,8 @@ impl Store {
 
     fn failed(&self, access: Access, path: &str, error: object_store::Error) -> StoreError {
         let store = self.url.clone();
-        match self.credentials.filter(|not_given| not_given.is_why(&error, timed_out(&error))) {
+        let never_answered = timed_out(&error) && !self.has_answered.load(Ordering::Relaxed);
+        match self.credentials.filter(|not_given| not_given.is_why(&error, never_answered)) {
             Some(NotGiven(variables)) => StoreError::NoCredentials { store, variables, source: error },
             None => StoreError::classify(store, access, path, error),
         }
@@ -309,6 +325,16 @@ fn parse(path: &str) -> Result<Path, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_bucket_that_has_answered_has_credentials_from_somewhere() {
+        let store = Store { credentials: Some(NotGiven("VARIABLES")), ..Store::open("memory://").unwrap() };
+        let late = || object_store::Error::Generic { store: "store", source: Box::new(TimedOut(Duration::ZERO)) };
+        let failed = || store.failed(Access::Read, "a", late());
+        assert!(matches!(failed(), StoreError::NoCredentials { variables: "VARIABLES", .. }));
+        store.put("a", Bytes::new()).await.unwrap();
+        assert!(matches!(failed(), StoreError::Unavailable { .. }));
+    }
 
     async fn behaves_like_a_store(store: &Store) {
         let path = "a/b/c.bin";
