@@ -97,9 +97,9 @@ pub enum DatasetError {
         /// The first of them.
         first: Vec<String>,
     },
-    /// More interactions than allowed are of items that the items' table does not have.
+    /// More rows than allowed are of items that the items' table does not have.
     #[error(
-        "{file}: {counted}, of {rows} rows; do both tables belong together? If so, let \
+        "{file}: {counted}, of {rows} rows; do both files belong together? If so, let \
          `unknown_items_share_max = {share_max}` of [interactions] in schema.toml be higher; the first are:\n  {}",
         first.join("\n  ")
     )]

@@ -10,12 +10,13 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 
 use crate::{
-    bad_rows::{BadRows, Limits, RowCounter},
+    bad_rows::Limits,
     decode::{self, Cell, Wanted},
     entities::at,
     error::DatasetError,
     scores::finite,
     source::{Column, Row, Source},
+    unknown_items::{FileCounter, KnownItems, LeftOut},
     write::{StagedFile, properties},
 };
 
@@ -131,16 +132,21 @@ fn schema() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Reads a table of hard negatives row by row, in the file's order. What `visit` refuses is a bad row.
+/// Reads a table of hard negatives row by row, in the file's order. Rows of unknown items are left out and counted. What `visit` refuses is a bad row.
 pub fn read_hard_negatives(
     path: &Path,
     limits: &Limits,
+    items: KnownItems<'_>,
     visit: &mut dyn FnMut(HardNegative<'_>) -> Result<(), String>,
-) -> Result<BadRows, DatasetError> {
+) -> Result<LeftOut, DatasetError> {
     let source = Source::file(path)?;
     let columns: Vec<Column> = COLUMNS.iter().map(|(name, wanted)| Column::new(name, *wanted, true)).collect();
-    let mut counter = RowCounter::new(&source.name, limits);
-    source.read(&columns, limits, &mut |row| counter.count(row.number, read_row(row, visit)))?;
+    let mut counter = FileCounter::new(&source.name, limits, items);
+    source.read(&columns, limits, &mut |row| {
+        let number = row.number;
+        let outcome = read_row(row, &mut |row| if counter.knows(number, row.item) { visit(row) } else { Ok(()) });
+        counter.count(number, outcome)
+    })?;
     counter.finish()
 }
 

@@ -5,7 +5,7 @@
 //! Beside them stand two tables that are of no data directory: a ranker's scores, and the hard negatives mined from a ranking.
 //!
 //! Knows nothing of training, encoding or serving. What a row says is checked here, once: bad rows are counted and
-//! reported with file, row and column, and refused past a limit; so are, by a limit of their own, interactions of items that the catalog does not have.
+//! reported with file, row and column, and refused past a limit; so are, by a limit of their own, rows of items that the catalog does not have.
 
 mod bad_rows;
 mod dataset;
@@ -30,7 +30,7 @@ pub use hard_negatives::{HardNegative, HardNegativesWriter, MINED_FROM_BYTES_MAX
 pub use history::{HISTORY_LIMIT, UserSnapshot, user_snapshot};
 pub use interactions::{Interaction, Interactions, LogIds};
 pub use scores::{ScoreRow, read_scores};
-pub use unknown_items::UnknownItems;
+pub use unknown_items::{KnownItems, LeftOut, UnknownItems};
 pub use write::{
     DatasetTables, LogRow, LogTable, write_dataset, write_dataset_with, write_entities_parquet,
     write_interactions_parquet,

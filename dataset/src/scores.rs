@@ -5,11 +5,12 @@
 use std::{borrow::Cow, path::Path};
 
 use crate::{
-    bad_rows::{BadRows, Limits, RowCounter},
+    bad_rows::Limits,
     decode::{self, Cell, Wanted},
     entities::at,
     error::DatasetError,
     source::{Column, Row, Source},
+    unknown_items::{FileCounter, KnownItems, LeftOut},
 };
 
 /// Each column has two names, of which a file has one: the plain one, and the one of our own tables.
@@ -28,21 +29,26 @@ pub struct ScoreRow<'a> {
     pub score: f32,
 }
 
-/// Reads the columns `user` (or `user_id`), `item` (or `item_id`) and `score` of a file, row by row, in the file's order. What
-/// `visit` refuses is a bad row, and so is one without an id or a finite score.
+/// Reads the columns `user` (or `user_id`), `item` (or `item_id`) and `score` of a file, row by row, in the file's order. Rows of unknown items are left
+/// out and counted. What `visit` refuses is a bad row, and so is one without an id or a finite score.
 pub fn read_scores(
     path: &Path,
     limits: &Limits,
+    items: KnownItems<'_>,
     visit: &mut dyn FnMut(ScoreRow<'_>) -> Result<(), String>,
-) -> Result<BadRows, DatasetError> {
+) -> Result<LeftOut, DatasetError> {
     let source = Source::file(path)?;
     let columns = [
         Column::of_either(USER, Wanted::Id),
         Column::of_either(ITEM, Wanted::Id),
         Column::new(SCORE, Wanted::Number, true),
     ];
-    let mut counter = RowCounter::new(&source.name, limits);
-    source.read(&columns, limits, &mut |row| counter.count(row.number, read_row(row, visit)))?;
+    let mut counter = FileCounter::new(&source.name, limits, items);
+    source.read(&columns, limits, &mut |row| {
+        let number = row.number;
+        let outcome = read_row(row, &mut |row| if counter.knows(number, row.item) { visit(row) } else { Ok(()) });
+        counter.count(number, outcome)
+    })?;
     counter.finish()
 }
 

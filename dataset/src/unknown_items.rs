@@ -1,4 +1,4 @@
-//! Unknown items: rows of the log that name items which the items' table does not have, counted apart from bad rows.
+//! Unknown items: rows of the log, of scores or of hard negatives that name items which the items' table does not have, counted apart from bad rows.
 //!
 //! Such a row is well-formed: an item that has left the catalog leaves its interactions behind, and a popular one many of them. So they are left
 //! out, as bad rows are, but have a limit of their own, wide enough for what a catalog loses, and near enough to find tables that do not
@@ -6,7 +6,10 @@
 
 use std::collections::HashSet;
 
-use crate::{bad_rows::shown, error::DatasetError};
+use crate::{
+    bad_rows::{BadRows, Limits, RowCounter, shown},
+    error::DatasetError,
+};
 
 /// How many items are named.
 const ITEMS_SHOWN: usize = 5;
@@ -22,11 +25,37 @@ pub struct UnknownItems {
     pub first: Vec<String>,
 }
 
-/// Counts the unknown items of one log.
+/// Which items the rows of a file may be of.
+#[derive(Clone, Copy)]
+pub struct KnownItems<'a> {
+    /// Whether the catalog has an item of this id.
+    pub has: &'a dyn Fn(&str) -> bool,
+    /// Which share of the rows may be of others, 0 to 1; as `unknown_items_share_max` of the schema's [interactions] says.
+    pub unknown_share_max: f64,
+}
+
+/// The rows of a file that were left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Those that cannot be what the file holds.
+    pub bad_rows: BadRows,
+    /// Those of items that the catalog does not have.
+    pub unknown_items: UnknownItems,
+}
+
+/// Counts the unknown items of one file.
 #[derive(Default)]
 pub(crate) struct UnknownCounter {
     unknown: UnknownItems,
     ids: HashSet<Box<str>>,
+}
+
+/// Counts the rows of a file beside the tables, with the bad ones and those of unknown items among them.
+pub(crate) struct FileCounter<'a> {
+    file: &'a str,
+    items: KnownItems<'a>,
+    rows: RowCounter<'a>,
+    unknown: UnknownCounter,
 }
 
 impl UnknownItems {
@@ -39,8 +68,48 @@ impl UnknownItems {
 
     fn counted(&self) -> String {
         let of = |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
-        let rows = of(self.rows, "interaction is", "interactions are");
+        let rows = of(self.rows, "row is", "rows are");
         format!("{rows} of {} that the items' table does not have", of(self.items, "item", "items"))
+    }
+}
+
+impl KnownItems<'_> {
+    /// No item is unknown: for a reader without a catalog.
+    pub const ALL: Self = Self { has: &|_| true, unknown_share_max: 0.0 };
+}
+
+impl LeftOut {
+    /// What was left out, a note for each kind that was.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        self.bad_rows.note().into_iter().chain(self.unknown_items.note())
+    }
+}
+
+impl<'a> FileCounter<'a> {
+    pub(crate) fn new(file: &'a str, limits: &'a Limits, items: KnownItems<'a>) -> Self {
+        Self { file, items, rows: RowCounter::new(file, limits), unknown: UnknownCounter::default() }
+    }
+
+    /// Whether the catalog has a row's item; where not, that is counted.
+    pub(crate) fn knows(&mut self, row: u64, item: &str) -> bool {
+        let knows = (self.items.has)(item);
+        if !knows {
+            self.unknown.count(self.file, row, item);
+        }
+        knows
+    }
+
+    /// Counts a row, and why it is bad if it is.
+    pub(crate) fn count(&mut self, row: u64, outcome: Result<(), String>) -> Result<(), DatasetError> {
+        self.rows.count(row, outcome)
+    }
+
+    /// What was left out, if it is little enough.
+    pub(crate) fn finish(self) -> Result<LeftOut, DatasetError> {
+        let rows = self.rows.rows();
+        let bad_rows = self.rows.finish()?;
+        let unknown_items = self.unknown.finish(self.file, rows, self.items.unknown_share_max)?;
+        Ok(LeftOut { bad_rows, unknown_items })
     }
 }
 
@@ -89,7 +158,7 @@ mod tests {
         let unknown = counted(&["a", "b", "a", "a"]).finish("log.csv", 8, 0.5).unwrap();
         assert_eq!((unknown.rows, unknown.items), (4, 2));
         let note = unknown.note().unwrap();
-        assert!(note.starts_with("4 interactions are of 2 items that the items' table does not have"), "{note}");
+        assert!(note.starts_with("4 rows are of 2 items that the items' table does not have"), "{note}");
         assert!(note.ends_with("\n  log.csv row 1: `a`\n  log.csv row 2: `b`"), "{note}");
         let many = counted(&["a", "b", "c", "d", "e", "f", "g"]).finish("log.csv", 99, 0.5).unwrap();
         assert!(many.note().unwrap().ends_with("row 5: `e`\n  and 2 more items"));
@@ -99,7 +168,7 @@ mod tests {
     #[test]
     fn past_the_share_the_numbers_and_the_key_are_named() {
         let error = counted(&["a", "a"]).finish("log.csv", 3, 0.5).unwrap_err().to_string();
-        for part in ["log.csv", "2 interactions are of 1 item", "of 3", "unknown_items_share_max = 0.5", "row 1: `a`"] {
+        for part in ["log.csv", "2 rows are of 1 item", "of 3", "unknown_items_share_max = 0.5", "row 1: `a`"] {
             assert!(error.contains(part), "expected {part} in {error}");
         }
         assert!(counted(&["a", "a"]).finish("log.csv", 2, 1.0).is_ok() && counted(&["a"]).finish("l", 9, 0.0).is_err());

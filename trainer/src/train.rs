@@ -157,7 +157,7 @@ pub(crate) fn train_data(
         let queries = example_queries(&data, EXAMPLE_USERS, config.seed)?;
         Ok::<_, TrainError>((evaluation.run(&ranker, progress)?, ExampleUsers::new(queries, &ranker)?))
     })?;
-    figures.warnings.extend(hard.as_ref().and_then(|pools| pools.bad_rows().note()));
+    figures.warnings.extend(hard.iter().flat_map(|pools| pools.left_out().notes()));
 
     let sample_items = data.catalog.iter().take(SAMPLE_USERS_LIMIT).cloned().collect();
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
@@ -276,7 +276,8 @@ fn hard_pools(config: &TrainConfig, data: &Data) -> Result<Option<HardPools>, Tr
     if file.is_empty() {
         return Ok(None);
     }
-    Ok(Some(HardPools::read(file.as_ref(), &data.users, &data.catalog)?))
+    let unknown_share_max = data.schema.interactions.unknown_items_share_max;
+    Ok(Some(HardPools::read(file.as_ref(), &data.users, &data.catalog, unknown_share_max)?))
 }
 
 /// Dimensions of features and events of objectives that the schema does not have are slips of the pen.

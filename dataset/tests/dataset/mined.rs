@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use pagoda_dataset::{
-    BadRows, DatasetError, HardNegative, HardNegativesWriter, Limits, read_hard_negatives, read_scores,
+    BadRows, DatasetError, HardNegative, HardNegativesWriter, KnownItems, Limits, read_hard_negatives, read_scores,
 };
 
 const ROWS: [HardNegative<'static>; 3] = [
@@ -30,11 +30,11 @@ fn tolerant() -> Limits {
 
 fn read(path: &Path) -> Result<(Vec<String>, BadRows), DatasetError> {
     let mut rows = Vec::new();
-    let bad = read_hard_negatives(path, &tolerant(), &mut |row| {
+    let left_out = read_hard_negatives(path, &tolerant(), KnownItems::ALL, &mut |row| {
         rows.push(format!("{row:?}"));
         Ok(())
     })?;
-    Ok((rows, bad))
+    Ok((rows, left_out.bad_rows))
 }
 
 /// User, item, score.
@@ -44,11 +44,11 @@ fn scores(text: &str, name: &str) -> Result<(Vec<Score>, BadRows), DatasetError>
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(name), text).unwrap();
     let mut rows = Vec::new();
-    let bad = read_scores(&dir.path().join(name), &tolerant(), &mut |row| {
+    let left_out = read_scores(&dir.path().join(name), &tolerant(), KnownItems::ALL, &mut |row| {
         rows.push((row.user.to_owned(), row.item.to_owned(), row.score));
         Ok(())
     })?;
-    Ok((rows, bad))
+    Ok((rows, left_out.bad_rows))
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn many_rows_come_in_their_order() {
     (1..=20_000).for_each(|rank| writer.push(&HardNegative { rank, ..ROWS[0] }).unwrap());
     writer.finish().unwrap();
     let mut ranks = 1..;
-    read_hard_negatives(&out, &Limits::default(), &mut |row| {
+    read_hard_negatives(&out, &Limits::default(), KnownItems::ALL, &mut |row| {
         assert_eq!(Some(row.rank), ranks.next());
         Ok(())
     })
@@ -151,4 +151,27 @@ fn scores_that_are_no_numbers_and_missing_columns_are_named() {
         assert!(!error.contains("rows are bad"), "{error}");
     }
     assert!(scores("user,item,score\n", "scores.txt").unwrap_err().to_string().contains(".jsonl"));
+}
+
+#[test]
+fn rows_of_items_that_left_the_catalog_are_left_out_and_counted_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, rows) = (dir.path().join("scores.csv"), "u1,a,1\nu1,gone,2\nu2,gone,3\nu2,gone,NaN\nu2,a,soon\n");
+    fs::write(&path, format!("user,item,score\n{rows}")).unwrap();
+    let read = |unknown_share_max| {
+        let (mut seen, items) = (Vec::new(), KnownItems { has: &|item| item == "a", unknown_share_max });
+        let left_out = read_scores(&path, &tolerant(), items, &mut |row| {
+            seen.push(row.item.to_owned());
+            Ok(())
+        });
+        left_out.map(|left_out| (seen, left_out))
+    };
+    let (seen, left_out) = read(0.5).unwrap();
+    assert_eq!((seen, left_out.bad_rows.count), (vec!["a".to_owned()], 2));
+    assert_eq!((left_out.unknown_items.rows, left_out.unknown_items.items), (2, 1));
+    let notes: Vec<_> = left_out.notes().collect();
+    assert!(notes[0].contains("2 bad rows") && notes[1].contains("2 rows are of 1 item"), "{notes:?}");
+    assert!(notes[1].contains("scores.csv row 2: `gone`"), "{notes:?}");
+    let error = read(0.3).unwrap_err().to_string();
+    assert!(error.contains("2 rows are of 1 item") && error.contains("unknown_items_share_max = 0.3"), "{error}");
 }

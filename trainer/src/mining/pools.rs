@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use pagoda_dataset::{BadRows, DatasetError, HardNegative, Limits, read_hard_negatives, shown};
+use pagoda_dataset::{DatasetError, HardNegative, KnownItems, LeftOut, Limits, read_hard_negatives, shown};
 use pagoda_model::Entity;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub struct HardPools {
     /// Places in the catalog, ascending and distinct within a pool.
     items: Vec<u32>,
     mined_from: Vec<MinedFrom>,
-    bad_rows: BadRows,
+    left_out: LeftOut,
 }
 
 /// How many rows of a file one version of one ranker made.
@@ -32,17 +32,25 @@ pub struct MinedFrom {
 }
 
 impl HardPools {
-    /// Reads a file of `pagoda mine`. Users and items stand for themselves by their places in `users` and `catalog`; rows of others are
-    /// bad ones, counted, and refused past the limit. A pair that is there twice is there once.
-    pub fn read(path: &Path, users: &[Entity], catalog: &[Entity]) -> Result<Self, DatasetError> {
+    /// Reads a file of `pagoda mine`. Users and items stand for themselves by their places in `users` and `catalog`; rows of other users are bad
+    /// ones; rows of other items, which may have left the catalog since, may be this share of all. A pair that is there twice is there once.
+    pub fn read(
+        path: &Path,
+        users: &[Entity],
+        catalog: &[Entity],
+        unknown_share_max: f64,
+    ) -> Result<Self, DatasetError> {
         let (users_by_id, items_by_id) = (places(users), places(catalog));
         let mut mined_from: BTreeMap<(String, String), u64> = BTreeMap::new();
         let mut pairs: Vec<(u32, u32)> = Vec::new();
-        let bad_rows = read_hard_negatives(path, &Limits::default(), &mut |row| {
-            let user = place(&users_by_id, row.user, "user_id", "a user of the log")?;
-            let item = place(&items_by_id, row.item, "item_id", "an item of the catalog")?;
+        let has = |item: &str| items_by_id.contains_key(item);
+        let items = KnownItems { has: &has, unknown_share_max };
+        let left_out = read_hard_negatives(path, &Limits::default(), items, &mut |row| {
+            let user = users_by_id.get(row.user).copied();
+            let user =
+                user.ok_or_else(|| format!("column `user_id`: expected a user of the log, found {}", shown(row.user)))?;
             count(&mut mined_from, &row);
-            pairs.push((user, item));
+            pairs.push((user, items_by_id[row.item]));
             Ok(())
         })?;
         if pairs.is_empty() {
@@ -52,7 +60,7 @@ impl HardPools {
         }
         let (offsets, items) = compressed(pairs, users.len());
         let mined_from = mined_from.into_iter().map(|((source, version), rows)| MinedFrom { source, version, rows });
-        Ok(Self { offsets, items, mined_from: mined_from.collect(), bad_rows })
+        Ok(Self { offsets, items, mined_from: mined_from.collect(), left_out })
     }
 
     /// A user's hard negatives: places in the catalog, ascending; empty for a user without.
@@ -77,17 +85,13 @@ impl HardPools {
     }
 
     /// The rows left out.
-    pub fn bad_rows(&self) -> &BadRows {
-        &self.bad_rows
+    pub fn left_out(&self) -> &LeftOut {
+        &self.left_out
     }
 }
 
 fn places(entities: &[Entity]) -> HashMap<&str, u32> {
     entities.iter().zip(0..).map(|(entity, place)| (entity.id.as_str(), place)).collect()
-}
-
-fn place(places: &HashMap<&str, u32>, id: &str, column: &str, expected: &str) -> Result<u32, String> {
-    places.get(id).copied().ok_or_else(|| format!("column `{column}`: expected {expected}, found {}", shown(id)))
 }
 
 /// Without making the key anew for every row.

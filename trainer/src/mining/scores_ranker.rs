@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
-use pagoda_dataset::{BadRows, Limits, ScoreRow, read_scores, shown};
+use pagoda_dataset::{KnownItems, LeftOut, Limits, ScoreRow, read_scores};
 
 use super::{AskedUser, Mining, MiningLog, Ranker, RankerError, Ranking, Top};
 use crate::error::TrainError;
@@ -16,8 +16,8 @@ pub struct ScoresRanker {
     pub rows_of_others: u64,
     /// Rows that score an item again for its user, as far as they might have been among the best; the highest score counts.
     pub repeated: u64,
-    /// Rows left out, such as those of items that are not in the catalog.
-    pub bad_rows: BadRows,
+    /// Rows left out.
+    pub left_out: LeftOut,
 }
 
 impl ScoresRanker {
@@ -36,19 +36,20 @@ impl ScoresRanker {
             log.catalog().iter().zip(0..).map(|(e, place)| (e.id.as_str(), place)).collect();
         let mut tops: HashMap<u32, Top> = HashMap::new();
         let mut rows_of_others = 0;
-        let bad_rows = read_scores(path, limits, &mut |row: ScoreRow<'_>| {
-            let place = items.get(row.item).copied();
-            let place = place.ok_or_else(|| format!("expected an item of the catalog, found {}", shown(row.item)))?;
+        let has = |item: &str| items.contains_key(item);
+        let known = KnownItems { has: &has, unknown_share_max: log.schema().interactions.unknown_items_share_max };
+        let left_out = read_scores(path, limits, known, &mut |row: ScoreRow<'_>| {
             match users.get(row.user) {
                 Some(&user) => {
-                    tops.entry(user).or_insert_with(|| Top::of_repeated(mining.top())).push(place, row.score)
+                    let top = tops.entry(user).or_insert_with(|| Top::of_repeated(mining.top()));
+                    top.push(items[row.item], row.score);
                 }
                 None => rows_of_others += 1,
             }
             Ok(())
         })?;
         let repeated = tops.values_mut().map(Top::repeated).sum();
-        Ok(Self { version: version.into(), tops, rows_of_others, repeated, bad_rows })
+        Ok(Self { version: version.into(), tops, rows_of_others, repeated, left_out })
     }
 }
 

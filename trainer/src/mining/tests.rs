@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
-use pagoda_dataset::{Dataset, HardNegativesWriter, Limits, read_hard_negatives};
+use pagoda_dataset::{Dataset, HardNegativesWriter, KnownItems, LeftOut, Limits, read_hard_negatives};
 use pagoda_model::{FeatureValue, Side};
 use tempfile::TempDir;
 
@@ -92,7 +92,7 @@ fn mine(dir: &TempDir, config: MiningConfig, ranker: &mut dyn Ranker) -> Result<
 /// "user item rank" of every row.
 fn mined(dir: &Path) -> Vec<String> {
     let mut rows = Vec::new();
-    read_hard_negatives(&dir.join("hard.parquet"), &Limits::default(), &mut |row| {
+    read_hard_negatives(&dir.join("hard.parquet"), &Limits::default(), KnownItems::ALL, &mut |row| {
         assert_eq!((row.source, row.version), ("scores", "v1"));
         rows.push(format!("{} {} {}", row.user, row.item, row.rank));
         Ok(())
@@ -190,8 +190,10 @@ fn a_file_of_scores_ranks_the_users_and_items_it_knows() {
     let log = log(&dir);
     let mining = Mining::new(&log, window(2, 4)).unwrap();
     let mut ranker = ScoresRanker::read(&path, "v1", &log, &mining, &Limits::default()).unwrap();
-    assert_eq!((ranker.rows_of_others, ranker.bad_rows.count, ranker.repeated), (1, 1, 1));
-    assert!(ranker.bad_rows.first[0].contains("no such item"), "{:?}", ranker.bad_rows);
+    let left_out = &ranker.left_out;
+    assert_eq!((ranker.rows_of_others, ranker.repeated), (1, 1));
+    assert_eq!((left_out.bad_rows.count, left_out.unknown_items.rows), (0, 1));
+    assert!(left_out.unknown_items.first[0].contains("no such item"), "{left_out:?}");
     let out = HardNegativesWriter::create(&dir.path().join("hard.parquet")).unwrap();
     let summary = mining.run(&mut ranker, out, &mut |_, _| ()).unwrap();
     assert_eq!(mined(dir.path()), ["u1 i1 3", "u1 i3 4"], "i2 is first, i0 a positive, ties go to the smaller id");
@@ -203,13 +205,13 @@ fn pools_are_what_was_mined() {
     let dir = directory();
     mine(&dir, window(2, 7), &mut ByPlace::default()).unwrap();
     let log = log(&dir);
-    let pools = HardPools::read(&dir.path().join("hard.parquet"), log.users(), log.catalog()).unwrap();
+    let pools = HardPools::read(&dir.path().join("hard.parquet"), log.users(), log.catalog(), 0.5).unwrap();
     let pool = |id: &str| {
         let user = log.users().iter().position(|user| user.id == id).unwrap();
         pools.pool(user as u32).iter().map(|&item| log.catalog()[item as usize].id.as_str()).collect::<Vec<_>>()
     };
     assert_eq!((pool("u0"), pool("u1")), (vec!["i1", "i2"], vec!["i1", "i2", "i3", "i4", "i5", "i6"]));
-    assert_eq!((pool("u2"), pools.len(), pools.bad_rows().count), (vec![], 8, 0));
+    assert_eq!((pool("u2"), pools.len(), pools.left_out()), (vec![], 8, &LeftOut::default()));
     let from = MinedFrom { source: "scores".into(), version: "v1".into(), rows: 8 };
     assert_eq!(pools.mined_from(), [from]);
 }
@@ -220,16 +222,23 @@ fn pools_of_other_data_are_refused_and_a_pair_is_there_once() {
     let (path, log) = (dir.path().join("hard.csv"), log(&dir));
     let read = |rows: &str| {
         fs::write(&path, format!("user_id,item_id,rank,score,source,version\n{rows}")).unwrap();
-        HardPools::read(&path, log.users(), log.catalog())
+        HardPools::read(&path, log.users(), log.catalog(), 0.5)
     };
     let pools = read("u1,i2,3,1,model,b\nu1,i1,2,2,model,a\nu1,i2,9,0,truth,7\nu9,i1,1,1,model,a\n").unwrap();
-    assert_eq!((pools.len(), pools.bad_rows().count), (2, 1));
+    assert_eq!((pools.len(), pools.left_out().bad_rows.count), (2, 1));
     let from: Vec<_> =
         pools.mined_from().iter().map(|from| (from.source.as_str(), from.version.as_str(), from.rows)).collect();
     assert_eq!(from, [("model", "a", 1), ("model", "b", 1), ("truth", "7", 1)]);
     let error = read(&"u9,i1,1,1,model,a\n".repeat(20)).unwrap_err().to_string();
     assert!(error.contains("hard.csv") && error.contains("user of the log") && error.contains("`u9`"), "{error}");
     assert!(read("").unwrap_err().to_string().contains("found none"));
+
+    // Half of the items may have left the catalog since they were mined: far more rows than may be bad.
+    let (known, gone) = ("u1,i1,1,1,model,a\n".repeat(20), "u1,gone,1,1,model,a\n");
+    let pools = read(&(known.clone() + &gone.repeat(20))).unwrap();
+    assert_eq!((pools.left_out().bad_rows.count, pools.left_out().unknown_items.rows), (0, 20));
+    let error = read(&(known + &gone.repeat(21))).unwrap_err().to_string();
+    assert!(error.contains("21 rows are of 1 item") && error.contains("unknown_items_share_max = 0.5"), "{error}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod truth;
 use std::{fs::File, io::Read, path::Path, time::Instant};
 
 use anyhow::{Context, Result, bail};
-use pagoda_dataset::{BadRows, Dataset, HardNegativesWriter, Limits};
+use pagoda_dataset::{Dataset, HardNegativesWriter, Limits};
 use pagoda_trainer::{
     TrainConfig,
     mining::{Mining, MiningConfig, MiningLog, MiningSummary, ModelRanker, Ranker, ScoresRanker, Window},
@@ -50,8 +50,11 @@ struct Asides {
     rows_of_others: u64,
     /// Rows of the file of scores that score an item again for its user; the highest score counts.
     rows_repeated: u64,
-    /// Items that the service ranked and the catalog does not have.
+    /// Rows of the file of scores, or items that the service ranked, that are of items which the catalog does not have.
     unknown_items: u64,
+    /// What a person is told of the rows left out.
+    #[serde(skip)]
+    notes: Vec<String>,
 }
 
 pub(crate) async fn run(args: &MineArgs) -> Result<()> {
@@ -68,11 +71,7 @@ pub(crate) async fn run(args: &MineArgs) -> Result<()> {
     let (mined, asides) = match args.source {
         MineSource::Model => by_model(args, &log, &mining, out, show).await?,
         MineSource::Scores => by_scores(args, &log, &mining, out, show)?,
-        MineSource::Service => {
-            let mut ranker = ServiceRanker::new(&args.service, log.catalog())?;
-            let mined = mine(&mining, &mut ranker, out, show)?;
-            (mined, Asides { unknown_items: ranker.unknown_items(), ..Asides::default() })
-        }
+        MineSource::Service => by_service(args, &log, &mining, out, show)?,
         MineSource::Truth => {
             let mut ranker = TruthRanker::new(&data, &log, args.world_seed)?;
             (mine(&mining, &mut ranker, out, show)?, Asides::default())
@@ -114,13 +113,29 @@ fn by_scores(
     let path = needed(args.scores.as_deref(), "--source scores", "--scores FILE")?;
     let mut ranker = ScoresRanker::read(path, &digest(path)?, log, mining, &Limits::default())?;
     let asides = Asides {
-        bad_rows: ranker.bad_rows.count,
-        first_bad_rows: ranker.bad_rows.first.clone(),
+        bad_rows: ranker.left_out.bad_rows.count,
+        first_bad_rows: ranker.left_out.bad_rows.first.clone(),
+        unknown_items: ranker.left_out.unknown_items.rows,
+        notes: ranker.left_out.notes().collect(),
         rows_of_others: ranker.rows_of_others,
         rows_repeated: ranker.repeated,
-        ..Asides::default()
     };
     Ok((mine(mining, &mut ranker, out, show)?, asides))
+}
+
+fn by_service(
+    args: &MineArgs,
+    log: &MiningLog,
+    mining: &Mining<'_>,
+    out: HardNegativesWriter,
+    show: &mut Show<'_>,
+) -> Result<(MiningSummary, Asides)> {
+    let mut ranker = ServiceRanker::new(&args.service, log)?;
+    let mined = mine(mining, &mut ranker, out, show)?;
+    let unknown_items = ranker.unknown_items();
+    let note = format!("{unknown_items} ranked items are not in the catalog; they were left out");
+    let notes = (unknown_items > 0).then_some(note).into_iter().collect();
+    Ok((mined, Asides { unknown_items, notes, ..Asides::default() }))
 }
 
 /// Ranking takes seconds to hours, and the threads of the runtime must not wait for it.
@@ -206,12 +221,10 @@ fn say_words(said: &Said) {
         ("users without any", mined.users_without),
         ("rows that score an item again, of which the highest counts", asides.rows_repeated),
         ("rows of users who were not asked about", asides.rows_of_others),
-        ("ranked items that are not in the catalog", asides.unknown_items),
     ];
     for (what, number) in others.into_iter().filter(|&(_, number)| number > 0) {
         say(format_args!("  {what}: {}", count(number)));
     }
     say(format_args!("  {seconds:.1} s"));
-    let bad_rows = BadRows { count: asides.bad_rows, first: asides.first_bad_rows.clone() };
-    bad_rows.note().iter().for_each(|text| say(noted(text)));
+    asides.notes.iter().for_each(|text| say(noted(text)));
 }

@@ -9,7 +9,7 @@ use pagoda_proto::ranking::v1::{
     ItemList, RankRequest, RankResponse, RankedItem, WholeCatalog, rank_request::Candidates,
     ranking_service_client::RankingServiceClient,
 };
-use pagoda_trainer::mining::{AskedUser, Ranked, Ranker, RankerError, Ranking, Top};
+use pagoda_trainer::mining::{AskedUser, MiningLog, Ranked, Ranker, RankerError, Ranking, Top};
 use tokio::{runtime::Handle, time::sleep};
 use tonic::{
     Code, Request, Status,
@@ -27,7 +27,7 @@ const REPLY_BYTES_MAX: usize = 64 << 20;
 const VERSION_BYTES_MAX: usize = pagoda_dataset::MINED_FROM_BYTES_MAX;
 /// The most ids of one request.
 const ITEMS_MAX: usize = 50_000;
-/// So many ranked items may be unknown in any case, and one in a hundred.
+/// So many ranked items may be unknown in any case.
 const UNKNOWN_ALLOWED: u64 = 10;
 
 /// A service that ranks, and the catalog that its answers are looked up in.
@@ -41,6 +41,7 @@ pub(super) struct ServiceRanker<'a> {
     deadline: Duration,
     ranked: u64,
     unknown: u64,
+    unknown_share_max: f64,
 }
 
 /// One user's part of an answer, looked up.
@@ -53,7 +54,8 @@ struct Answer {
 
 impl<'a> ServiceRanker<'a> {
     /// Connects when it is first asked.
-    pub(super) fn new(args: &ServiceArgs, catalog: &'a [Entity]) -> Result<Self> {
+    pub(super) fn new(args: &ServiceArgs, log: &'a MiningLog) -> Result<Self> {
+        let catalog = log.catalog();
         let url = args.ranker.clone().context("--source service needs --ranker URL")?;
         if !url.starts_with("http://") {
             bail!("--ranker {url}: expected http://HOST:PORT");
@@ -71,6 +73,7 @@ impl<'a> ServiceRanker<'a> {
             deadline: Duration::from_millis(args.deadline_ms),
             ranked: 0,
             unknown: 0,
+            unknown_share_max: log.schema().interactions.unknown_items_share_max,
         })
     }
 
@@ -188,19 +191,20 @@ impl<'a> ServiceRanker<'a> {
         answer
     }
 
-    /// A ranker of another catalog is worth nothing; one that is a little ahead of the data, or behind, is.
+    /// A ranker of another catalog is worth nothing; one that is ahead of the data, or behind, is.
     fn count(&mut self, answers: &[(Arc<str>, Answer)]) -> Result<()> {
         for (_, answer) in answers {
             self.ranked += answer.items.len() as u64 + answer.unknown;
             self.unknown += answer.unknown;
-            if let Some(example) =
-                answer.example.as_ref().filter(|_| self.unknown > UNKNOWN_ALLOWED.max(self.ranked / 100))
-            {
+            let allowed = UNKNOWN_ALLOWED.max((self.ranked as f64 * self.unknown_share_max) as u64);
+            if let Some(example) = answer.example.as_ref().filter(|_| self.unknown > allowed) {
                 bail!(
-                    "{} ranked {} items of which {} are not in the catalog, such as `{example}`; at most one in a hundred may be",
+                    "{} ranked {} items of which {} are not in the catalog, such as `{example}`; is it the ranker of this catalog? \
+                     If so, let `unknown_items_share_max = {}` of [interactions] in schema.toml be higher",
                     self.url,
                     self.ranked,
-                    self.unknown
+                    self.unknown,
+                    self.unknown_share_max
                 );
             }
         }
