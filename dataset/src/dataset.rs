@@ -104,7 +104,9 @@ impl Dataset {
     }
 
     fn item_ids(&self, limits: &Limits) -> Result<HashSet<String>, DatasetError> {
-        entities::read_ids(&Source::file(&self.items)?, &self.schema.item, limits)
+        let ids = entities::read_ids(&Source::file(&self.items)?, &self.schema.item, limits)?;
+        // Else every item of the log would be told as unknown.
+        if ids.is_empty() { Err(no_rows(&self.items)) } else { Ok(ids) }
     }
 
     fn users_of_the_log(&self, limits: &Limits) -> Result<EntityTable, DatasetError> {

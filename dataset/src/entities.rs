@@ -10,7 +10,7 @@ use pagoda_model::{
 };
 
 use crate::{
-    bad_rows::{BadRows, Limits, RowCounter},
+    bad_rows::{BadRows, Limits, RowCounter, shown},
     decode::{self, Cell, Wanted},
     error::DatasetError,
     source::{Column, Row, Source},
@@ -50,14 +50,11 @@ pub(crate) fn read_source(
     source.read(&columns, limits, &mut |row| {
         let number = row.number;
         let outcome = read_row(row, &columns, &features).and_then(|(entity, title)| {
-            validate(schema, &entity).map_err(|e| e.to_string())?;
-            check_filterable(&features, &entity)?;
+            let of_entity = |fault: String| format!("{} {}: {fault}", schema.id, shown(&entity.id));
+            validate(schema, &entity).map_err(|e| of_entity(e.to_string()))?;
+            check_filterable(&features, &entity).map_err(of_entity)?;
             if !ids.insert(entity.id.clone()) {
-                return Err(format!(
-                    "column `{}`: the id {} is used twice",
-                    schema.id,
-                    crate::bad_rows::shown(&entity.id)
-                ));
+                return Err(format!("column `{}`: the id {} is used twice", schema.id, shown(&entity.id)));
             }
             table.entities.push(entity);
             table.titles.push(title);
@@ -135,7 +132,7 @@ pub(crate) fn read_id(cell: &Cell<'_>, column: &str) -> Result<String, String> {
     let text = decode::text(cell).map_err(|e| at(column, &e))?.unwrap_or_default();
     match ItemId::new(&*text) {
         Ok(_) => Ok(text.into_owned()),
-        Err(invalid) => Err(at(column, &format!("{invalid} (found {})", crate::bad_rows::shown(&text)))),
+        Err(invalid) => Err(at(column, &format!("{invalid} (found {})", shown(&text)))),
     }
 }
 

@@ -31,8 +31,8 @@ pub struct UserSnapshot {
 /// the log: all positives of items that the catalog has, oldest first, the newest [`HISTORY_LIMIT`] of them.
 pub fn user_snapshot(dataset: &Dataset) -> Result<UserSnapshot, DatasetError> {
     let limits = Limits::default();
-    let mut users = dataset.read_users(&limits)?;
     let log = dataset.read_interactions(&limits)?;
+    let mut users = dataset.read_users(&limits)?;
     let histories = histories(&log);
     let mut places: HashMap<String, usize> =
         users.entities.iter().enumerate().map(|(i, e)| (e.id.clone(), i)).collect();

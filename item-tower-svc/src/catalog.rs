@@ -257,7 +257,7 @@ mod tests {
         let ids: Vec<_> = catalog.items.iter().map(|item| item.id.as_str()).collect();
         assert_eq!((ids, catalog.refused.count), (vec!["a", "d"], 2));
         assert!(catalog.refused.first[0].contains("items.csv row 2"), "{:?}", catalog.refused);
-        assert!(catalog.refused.first[1].contains("items.csv row 3: feature `title`"), "{:?}", catalog.refused);
+        assert!(catalog.refused.first[1].contains("items.csv row 3: id `c`: feature `title`"), "{:?}", catalog.refused);
     }
 
     #[test]

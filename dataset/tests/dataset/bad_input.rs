@@ -47,7 +47,7 @@ fn bad_items_are_counted_and_named() {
         "items.csv row 8: column `item_id`: an id must not be empty",
         "items.csv row 9: expected 5 fields, found 3",
         "items.csv row 10: column `title`: expected a text, found invalid UTF-8",
-        "items.csv row 11: feature `title`: a text has at most 4096 bytes",
+        "items.csv row 11: item_id `i`: feature `title`: a text has at most 4096 bytes",
     ];
     for (row, part) in table.bad_rows.first.iter().zip(expected) {
         assert_names(row, &[part]);
@@ -104,7 +104,7 @@ fn tables_that_do_not_belong_together_are_refused_by_a_limit_of_the_schema() {
     let dir = dataset_with("interactions.csv", log.as_bytes());
     let read = || open(dir.path()).unwrap().read_interactions(&Limits::default());
     let error = read().unwrap_err().to_string();
-    let parts = ["2000 interactions are of 2 items", "of 3000 rows", "unknown_items_share_max = 0.5", "row 1: `x`"];
+    let parts = ["2000 rows are of 2 items", "of 3000 rows", "unknown_items_share_max = 0.5", "row 1: `x`"];
     assert_names(&error, &parts);
     let schema = format!("{SCHEMA}[interactions]\nunknown_items_share_max = 0.7\n");
     fs::write(dir.path().join("schema.toml"), schema).unwrap();
@@ -119,7 +119,10 @@ fn lists_that_cannot_be_filtered_by_whole_are_bad_and_long_texts_are_not() {
     let schema = Schema::from_toml(&schema).unwrap();
     let table = read_entities("items.csv", items.into(), &schema.item, &tolerant()).unwrap();
     assert_eq!((table.entities.len(), table.bad_rows.count), (4, 1));
-    assert_names(&table.bad_rows.first[0], &["row 4: column `tags`: a filterable list has at most 64 texts, found 65"]);
+    assert_names(
+        &table.bad_rows.first[0],
+        &["row 4: item_id `d`: column `tags`: a filterable list has at most 64 texts, found 65"],
+    );
     assert_eq!(table.entities[3].features["tags"], FeatureValue::Texts(vec!["red".into(), long]));
 }
 
@@ -230,6 +233,11 @@ fn tables_without_rows_are_refused() {
     let dir = dataset_with("interactions.csv", b"user_id,item_id,timestamp\n");
     let error = open(dir.path()).unwrap().read_interactions(&Limits::default()).unwrap_err().to_string();
     assert_names(&error, &["interactions.csv", "expected at least one good row"]);
+
+    let dir = dataset_with("items.csv", b"item_id,title,price,tags,vector\n");
+    fs::write(dir.path().join("interactions.csv"), log_of_an_item_that_left(0)).unwrap();
+    let error = user_snapshot(&open(dir.path()).unwrap()).unwrap_err().to_string();
+    assert_names(&error, &["items.csv", "expected at least one good row"]);
 }
 
 #[test]

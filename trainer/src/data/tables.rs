@@ -54,7 +54,7 @@ impl Data {
 
     pub(super) fn read_within(dataset: &Dataset, log_limits: LogLimits) -> Result<Self, TrainError> {
         let limits = Limits::default();
-        let (users, items) = (dataset.read_users(&limits)?, dataset.read_items(&limits)?);
+        let (items, users) = (dataset.read_items(&limits)?, dataset.read_users(&limits)?);
         let mut writer = LogWriter::new(log_limits);
         let ids = dataset.visit_interactions(&limits, &mut |row| writer.push(&row))?;
         Self::join(dataset.schema().clone(), users, items, ids, writer)
