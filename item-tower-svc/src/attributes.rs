@@ -55,6 +55,12 @@ impl Declared {
         declared.collect()
     }
 
+    /// Those that another does not declare so.
+    pub(crate) fn beyond(&self, other: &Self) -> Vec<String> {
+        let beyond = self.0.iter().filter(|(name, kind)| other.0.get(*name) != Some(kind));
+        beyond.map(|(name, _)| name.clone()).collect()
+    }
+
     /// What of an item cannot be filtered by as it is: features and why.
     pub(crate) fn faults<'a>(&'a self, item: &'a Entity) -> impl Iterator<Item = (&'a str, String)> {
         let values = self.0.keys().filter_map(move |name| Some((name.as_str(), item.features.get(name)?)));

@@ -93,6 +93,7 @@ impl Lines {
             if refresh.state.is_end() {
                 refresh.refused.first.iter().for_each(|row| println!("  refused: {row}"));
                 refresh.unfilterable.first.iter().for_each(|text| println!("  not filterable: {text}"));
+                refresh.undeclared.iter().for_each(|name| println!("  not filterable before a full refresh: `{name}`"));
             }
         }
     }

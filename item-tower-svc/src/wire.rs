@@ -85,6 +85,7 @@ pub(crate) fn refresh(refresh: &Refresh) -> proto::Refresh {
         error: refresh.error.clone().unwrap_or_default(),
         started_ms: refresh.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
         elapsed_ms: refresh.elapsed().as_millis() as u64,
+        undeclared_attributes: refresh.undeclared.clone(),
         refused_generation_id: refresh.refused_generation_id.clone().unwrap_or_default(),
     }
 }
@@ -350,8 +351,13 @@ mod tests {
         let failed = told(Mode::Full, Some(failed));
         assert_eq!((failed.state(), failed.elapsed_ms), (proto::RefreshState::Failed, 2500));
         assert_eq!((failed.error.as_str(), failed.refused_generation_id.as_str()), ("x", "b"));
-        let succeeded =
-            |at_ms| Record::Succeeded { refresh: Lsn(3), lsn: Lsn(9), generation_id: Some("a".into()), at_ms };
+        let succeeded = |at_ms| Record::Succeeded {
+            refresh: Lsn(3),
+            lsn: Lsn(9),
+            generation_id: Some("a".into()),
+            at_ms,
+            items: None,
+        };
         let full = told(Mode::Full, Some(succeeded(Some(900))));
         assert_eq!((full.generation_id.as_str(), full.lsn, full.elapsed_ms), ("a", 9, 0), "the clock was set back");
         assert_eq!(told(Mode::Incremental, Some(succeeded(None))).generation_id, "", "it published none");

@@ -138,6 +138,7 @@ async fn a_refused_refresh_changes_nothing_for_anybody_and_nobody_builds_on_its_
     data_with_fewer_items(&place, "fewer", 200);
     let refused = place.refused(&["refresh", "--full", "--data", "fewer"]);
     assert!(refused.contains("gate item_count_ratio refused the generation"), "{refused}");
+    assert!(refused.contains("of 300 items that the items' table does not have"), "what it left out: {refused}");
     assert_eq!(seen(up.user_tower, index).await, before);
 
     // Neither does who names it build on it, nor who asks for the newest.
@@ -163,6 +164,39 @@ async fn a_refused_refresh_changes_nothing_for_anybody_and_nobody_builds_on_its_
     let after = seen(up.user_tower, index).await;
     assert_eq!((after.space.base_count, after.space.delta_count), (ITEMS - 1, 1));
     assert_eq!(after.user_features_version, before.user_features_version, "the users are the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incremental_refresh_says_which_attributes_need_a_full_one() {
+    let place = Place::with_model();
+    let _up = Up::start(&place);
+    let path = place.path("data/schema.toml");
+    let all = fs::read_to_string(&path).unwrap();
+    let (before, after) = all.split_once("name = \"brand\"").unwrap();
+    let (until, rest) = after.split_once("filterable = true\n").unwrap();
+    fs::write(&path, format!("{before}name = \"brand\"{until}{rest}")).unwrap();
+    place.ok(&["refresh", "--full", "--data", "data"]);
+    let filtered = ["recall", "--user", "u1", "--filter", "brand!=other"];
+    place.refused(&filtered);
+
+    fs::write(&path, all).unwrap();
+    let refresh = place.json(&["refresh", "--data", "data", "--json"]);
+    assert_eq!(refresh["undeclared_attributes"], json!(["brand"]));
+    let said = place.ok(&["refresh", "--data", "data"]);
+    assert!(said.contains("note: `brand` is filterable") && said.contains("`pagoda refresh --full`"), "{said}");
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    let refresh = place.json(&["refresh", "--full", "--data", "data", "--json"]);
+    assert_eq!(refresh["undeclared_attributes"], json!([]));
+    place.ok(&filtered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_items_table_is_called_one() {
+    let place = Place::with_model();
+    let _up = Up::start(&place);
+    change_items(&place, "data", |_| Vec::new());
+    let refused = place.refused(&["refresh", "--full", "--data", "data"]);
+    assert!(refused.contains("items.parquet: expected at least one good row, found none"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

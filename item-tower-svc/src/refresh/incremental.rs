@@ -29,11 +29,12 @@ impl Refresher {
     pub(super) async fn update(&self, plan: &Plan, progress: &Progress) -> Result<(), ItemTowerError> {
         let catalog = self.catalogs.read(&plan.catalog).await?;
         progress.read(&catalog);
+        // As the generation declares, whatever the catalog says by now: that is for the next full refresh.
+        let declared = plan.index.declared_in(plan.model.version().space);
+        progress.undeclared(plan.filterable.beyond(&declared));
         let difference = self.difference(plan, catalog).await?;
         refuse_emptying(plan, self.gone_for_certain(plan, &difference).await?)?;
         progress.written(plan.index.lsn);
-        // As the generation declares, whatever the catalog says by now: that is for the next full refresh.
-        let declared = plan.index.declared_in(plan.model.version().space);
         let changed = |count, lsn| {
             progress.embedded(count);
             progress.written(lsn);

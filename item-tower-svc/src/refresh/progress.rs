@@ -21,7 +21,7 @@ use crate::{
 pub struct RefreshId(pub Lsn);
 
 /// How much a refresh embeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// All items, into a new generation.
@@ -72,6 +72,8 @@ pub struct Refresh {
     pub refused: BadRows,
     /// What items are searched without.
     pub unfilterable: Unfilterable,
+    /// Filterable features that what it wrote into does not declare; a full refresh does.
+    pub undeclared: Vec<String>,
     /// The generation, once published.
     pub generation_id: Option<String>,
     /// The generation that is stored and that the index's gates refused.
@@ -114,6 +116,7 @@ impl Refresh {
             items_deleted: 0,
             refused: BadRows::default(),
             unfilterable: Unfilterable::default(),
+            undeclared: Vec::new(),
             generation_id: None,
             refused_generation_id: None,
             lsn: Lsn::default(),
@@ -152,6 +155,10 @@ impl Progress {
             refresh.refused = catalog.refused.clone();
             refresh.unfilterable = catalog.unfilterable.clone();
         });
+    }
+
+    pub(super) fn undeclared(&self, attributes: Vec<String>) {
+        self.0.send_modify(|refresh| refresh.undeclared = attributes);
     }
 
     /// Once a full refresh has handed over all, the index builds.

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, ffi::OsStr, fs};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use indicatif::ProgressBar;
 use pagoda_commit_log::Store;
@@ -77,6 +77,15 @@ pub(crate) struct Refreshed {
 }
 
 impl Refreshed {
+    /// What a person should know: what was left out, and what cannot be filtered by.
+    fn notes(&self) -> impl Iterator<Item = String> {
+        let Self { refresh, users } = self;
+        let refused = BadRows { count: refresh.items_refused, first: refresh.bad_rows.clone() };
+        let bad_rows = [refused.note(), users.users.bad_rows.note(), users.bad_interactions.note()];
+        let others = [users.unknown_items.note(), unfilterable(refresh), undeclared(refresh)];
+        bad_rows.into_iter().chain(others).flatten()
+    }
+
     fn as_json(&self) -> Value {
         let UserSnapshot { users, bad_interactions, unknown_items } = &self.users;
         let bad = |rows: &BadRows| json!({ "count": rows.count, "first": rows.first });
@@ -96,12 +105,20 @@ pub(crate) async fn refresh(
     data: &Dataset,
     mode: RefreshMode,
 ) -> Result<Refreshed> {
-    let (snapshot, left_out) = stage_users(registry, data).await?;
+    let (snapshot, users) = stage_users(registry, data).await?;
     let catalog = publish_catalog(registry, data).await?;
-    let refresh = follow(clients, mode, &catalog).await?;
-    let users = registry.record(snapshot).await?;
-    until_served(clients, &refresh, &users).await?;
-    Ok(Refreshed { refresh, users: left_out })
+    let mut refreshed = Refreshed { refresh: Refresh::default(), users };
+    let brought = async {
+        follow(clients, mode, &catalog, &mut refreshed.refresh).await?;
+        let users = registry.record(snapshot).await?;
+        until_served(clients, &refreshed.refresh, &users).await
+    };
+    if let Err(why) = brought.await {
+        // What was left out may well be the reason.
+        refreshed.notes().for_each(|text| eprintln!("{}", noted(&text)));
+        return Err(why);
+    }
+    Ok(refreshed)
 }
 
 /// An incremental refresh needs a generation of the newest model; where there is none, says so and does a full one.
@@ -141,8 +158,8 @@ fn files(data: &Dataset, table: String, bytes: Vec<u8>) -> BTreeMap<String, Byte
     BTreeMap::from([(SCHEMA_FILE.to_owned(), data.schema().to_toml().into()), (table, bytes.into())])
 }
 
-/// Starts the refresh and shows its progress until it ends.
-async fn follow(clients: &mut Clients, mode: RefreshMode, catalog: &Entry) -> Result<Refresh> {
+/// Starts the refresh and shows its progress until it ends, `refresh` being how it stands.
+async fn follow(clients: &mut Clients, mode: RefreshMode, catalog: &Entry, refresh: &mut Refresh) -> Result<()> {
     let request =
         StartRefreshRequest { catalog_version: catalog.version, mode: mode.into(), catalog_digest: catalog.digest() };
     let started = clients.items.start_refresh(request).await.map_err(|s| refusal(&s))?.into_inner();
@@ -151,21 +168,20 @@ async fn follow(clients: &mut Clients, mode: RefreshMode, catalog: &Entry) -> Re
     let watch = WatchRefreshRequest { refresh_id: refresh_id.clone() };
     let mut steps = clients.items.watch_refresh(watch).await.map_err(|s| refusal(&s))?.into_inner();
     let bar = bar("refresh", "items");
-    let mut last = None;
     while let Some(step) = steps.message().await.map_err(|s| refusal(&s)).with_context(lost)? {
-        last = step.refresh;
-        last.iter().for_each(|refresh| show(&bar, refresh));
+        *refresh = step.refresh.unwrap_or_default();
+        show(&bar, refresh);
     }
     bar.finish_and_clear();
-    let refresh = last.ok_or_else(|| anyhow!("item-tower-svc ended the refresh without a word"))?;
     match refresh.state() {
-        RefreshState::Succeeded => Ok(refresh),
+        RefreshState::Succeeded => Ok(()),
+        RefreshState::Unspecified => bail!("item-tower-svc ended the refresh without a word"),
         RefreshState::Failed if !refresh.refused_generation_id.is_empty() => {
             let how = how_to_force(&refresh.refused_generation_id);
             bail!("the refresh failed:\n  {}\n{how}", refresh.error)
         }
         RefreshState::Failed => bail!("the refresh failed:\n  {}", refresh.error),
-        _ => bail!("the refresh ended as {}:\n  {}", state(&refresh), refresh.error),
+        _ => bail!("the refresh ended as {}:\n  {}", state(refresh), refresh.error),
     }
 }
 
@@ -196,7 +212,8 @@ async fn until_served(clients: &mut Clients, refresh: &Refresh, users: &Entry) -
 }
 
 /// Says what a refresh did.
-pub(crate) fn say_end(Refreshed { refresh, users }: &Refreshed) {
+pub(crate) fn say_end(refreshed: &Refreshed) {
+    let refresh = &refreshed.refresh;
     let seconds = refresh.elapsed_ms as f64 / 1000.0;
     let embedded = count(refresh.items_embedded);
     let read = count(refresh.items_read);
@@ -207,9 +224,7 @@ pub(crate) fn say_end(Refreshed { refresh, users }: &Refreshed) {
         let deleted = count(refresh.items_deleted);
         say(format_args!("{embedded} of {read} items embedded, {deleted} deleted, in {seconds:.1} s"));
     }
-    let refused = BadRows { count: refresh.items_refused, first: refresh.bad_rows.clone() };
-    let left_out = [&refused, &users.users.bad_rows, &users.bad_interactions].into_iter().filter_map(BadRows::note);
-    left_out.chain(users.unknown_items.note()).chain(unfilterable(refresh)).for_each(|text| say(noted(&text)));
+    refreshed.notes().for_each(|text| say(noted(&text)));
 }
 
 fn unfilterable(refresh: &Refresh) -> Option<String> {
@@ -217,6 +232,18 @@ fn unfilterable(refresh: &Refresh) -> Option<String> {
     let texts = BadRows { count: *found, first: first.clone() }.lines().join("\n  ");
     let values = if *found == 1 { "text is" } else { "texts are" };
     (*found > 0).then(|| format!("{found} {values} too long to filter by; the items are there without:\n  {texts}"))
+}
+
+fn undeclared(refresh: &Refresh) -> Option<String> {
+    let names: Vec<String> = refresh.undeclared_attributes.iter().map(|name| format!("`{name}`")).collect();
+    let (they, them) = if names.len() == 1 { ("is", "it") } else { ("are", "them") };
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} {they} filterable by schema.toml, and the current generation does not declare {them}: filtering by {them} \
+             needs a full refresh first, `pagoda refresh --full`",
+            names.join(", ")
+        )
+    })
 }
 
 /// When a refresh ended, in milliseconds since 1970.
@@ -250,6 +277,7 @@ pub(crate) fn as_json(refresh: &Refresh) -> Value {
         "bad_rows": refresh.bad_rows,
         "unfilterable_texts": refresh.unfilterable_texts,
         "first_unfilterable": refresh.first_unfilterable,
+        "undeclared_attributes": refresh.undeclared_attributes,
         "generation_id": refresh.generation_id,
         "refused_generation_id": refresh.refused_generation_id,
         "lsn": refresh.lsn,
