@@ -119,7 +119,7 @@ impl Task {
             (_, Turn::Ended) => tracing::info!(%lsn, "following the log again"),
             _ => {}
         }
-        figures::unreachable(troubles.now().following.map_or(Duration::ZERO, |trouble| trouble.lasted()));
+        figures::troubles(&troubles.now());
     }
 
     /// Commits, and notes whether the store takes it.

@@ -5,9 +5,11 @@ use std::time::Duration;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use pagoda_commit_log::Lsn;
 
-use crate::{generation::Footprint, snapshot::Snapshot};
+use crate::{generation::Footprint, snapshot::Snapshot, troubles::Known};
 
 const UNREACHABLE: &str = "index_log_unreachable_seconds";
+const WRITE_FAILING: &str = "index_write_failing_seconds";
+const LOAD_FAILING: &str = "index_load_failing_seconds";
 const COMPACTION_SECONDS: &str = "index_compaction_seconds";
 const COMPACTIONS: &str = "index_compactions_total";
 
@@ -23,9 +25,11 @@ pub(crate) fn describe() {
     describe_gauge!("index_base_anonymous_bytes", Unit::Bytes, "Memory of the generation that is searched.");
     describe_gauge!("index_base_mapped_bytes", Unit::Bytes, "Files of the generation that are mapped, not read.");
     describe_gauge!(UNREACHABLE, Unit::Seconds, "For how long the log cannot be followed; 0: it is.");
+    describe_gauge!(WRITE_FAILING, Unit::Seconds, "For how long the store refuses writes; 0: the last one was taken.");
+    describe_gauge!(LOAD_FAILING, Unit::Seconds, "For how long a current generation cannot be loaded; 0: all are.");
     describe_histogram!(COMPACTION_SECONDS, Unit::Seconds, "What a compaction took, published or not.");
     describe_counter!(COMPACTIONS, Unit::Count, "Compactions that ended.");
-    unreachable(Duration::ZERO);
+    troubles(&Known::default());
     let _shown = histogram!(COMPACTION_SECONDS);
     ["published", "failed"].iter().for_each(|outcome| counter!(COMPACTIONS, "outcome" => *outcome).increment(0));
 }
@@ -49,9 +53,12 @@ pub(crate) fn show(snapshot: &Snapshot, head: Lsn, checkpoint: Lsn) {
     }
 }
 
-/// For how long the log could not be looked at; zero when the last look succeeded.
-pub(crate) fn unreachable(since: Duration) {
-    gauge!(UNREACHABLE).set(since.as_secs_f64());
+/// For how long what does not work for the moment has not; zero for what does.
+pub(crate) fn troubles(known: &Known) {
+    let all = [(UNREACHABLE, &known.following), (WRITE_FAILING, &known.writing), (LOAD_FAILING, &known.loading)];
+    for (name, trouble) in all {
+        gauge!(name).set(trouble.as_ref().map_or(0.0, |trouble| trouble.lasted().as_secs_f64()));
+    }
 }
 
 /// A compaction that ended.

@@ -17,7 +17,7 @@ use crate::{
     grpc::ItemTowerService,
     index_client::IndexClient,
     models::Models,
-    refresh::{Journal, Refresher, Refreshes, Settings},
+    refresh::{Journal, Refresher, Refreshes, Settings, figures},
 };
 
 /// The rpcs that last as long as a refresh.
@@ -102,9 +102,12 @@ pub async fn run_on(
         shutdown.await;
         refreshes.close();
     };
+    figures::describe();
+    let poll = Duration::from_millis(config.models.poll_ms);
     tokio::select! {
         served = server.serve(listener, stop) => served?,
-        never = app.models.follow(Duration::from_millis(config.models.poll_ms)) => match never {},
+        never = app.models.follow(poll) => match never {},
+        never = app.refreshes.follow(poll) => match never {},
     }
     let grace = Duration::from_millis(config.drain.grace_ms);
     if tokio::time::timeout(grace, app.refreshes.idle()).await.is_err() {

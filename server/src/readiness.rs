@@ -1,7 +1,10 @@
 //! Whether the process can answer: what the gRPC health service says, overall and for each service.
 
+use metrics::{Unit, describe_gauge, gauge};
 use tokio::sync::watch;
 use tonic_health::{ServingStatus, server::HealthReporter};
+
+const READY: &str = "grpc_server_ready";
 
 /// A handle with which a service says whether it can answer. Not ready at first. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -11,6 +14,8 @@ pub struct Readiness {
 
 impl Readiness {
     pub(crate) fn new() -> Self {
+        describe_gauge!(READY, Unit::Count, "Whether the process can answer: 1, or 0.");
+        show(false);
         Self { ready: watch::Sender::new(false) }
     }
 
@@ -36,10 +41,15 @@ impl Readiness {
     }
 }
 
-/// Sets the health of the whole ("") and of each service.
+/// Sets the health of the whole ("") and of each service, and the metric.
 pub(crate) async fn report(reporter: &HealthReporter, services: &[&'static str], ready: bool) {
+    show(ready);
     let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
     for service in services.iter().copied().chain([""]) {
         reporter.set_service_status(service, status).await;
     }
+}
+
+fn show(ready: bool) {
+    gauge!(READY).set(f64::from(u8::from(ready)));
 }

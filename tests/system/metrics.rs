@@ -6,9 +6,10 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::Path,
+    time::UNIX_EPOCH,
 };
 
-use crate::harness::{Place, Up, poll};
+use crate::harness::{DEADLINE, Place, Up, poll};
 
 /// One metric, in the table or exported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,13 +29,66 @@ fn what_is_exported_is_what_the_table_says() {
     place.ok(&["recall", "--user", "u1"]);
     let table = table();
     for (service, address) in &up.metrics {
-        let expected: Metrics =
-            table.iter().filter(|(name, _)| *service == "index" || !name.starts_with("index_")).map(owned).collect();
+        let expected: Metrics = table.iter().filter(|(name, _)| is_of(name, service)).map(owned).collect();
         // Calls are counted once they have been answered.
         let found = poll("the metrics", || Some(exported(*address)).filter(|found| found.len() >= expected.len()));
         assert_eq!(found, expected, "{service}");
     }
     up.stop();
+}
+
+#[test]
+fn refreshes_are_counted_whichever_process_ran_them() {
+    let place = Place::with_model();
+    let up = Up::start(&place);
+    place.ok(&["refresh", "--full", "--data", "data"]);
+    let few = ["--users", "400", "--items", "100", "--impressions", "5000", "--seed", "7"];
+    place.ok(&[["generate", "--out", "few"].as_slice(), &few].concat());
+    place.refused(&["refresh", "--full", "--data", "few"]);
+    let peers = format!("peers.index=http://{}", up.index);
+    let job = ["refresh", "--set", "store.url=store", "--set", &peers];
+    assert!(!place.command("item-tower-svc").args(job).status().unwrap().success(), "its catalog was refused");
+    let address = up.metrics.iter().find(|(service, _)| *service == "item_tower").unwrap().1;
+    let ended = |mode, outcome| {
+        let labels = [("mode", mode), ("outcome", outcome)];
+        value(address, "item_refreshes_total", &labels).unwrap()
+    };
+    poll("the counts", || (ended("full", "refused") == 1.0).then_some(()));
+    assert_eq!(
+        (ended("full", "succeeded"), ended("full", "failed"), ended("incremental", "succeeded")),
+        (1.0, 0.0, 0.0)
+    );
+
+    assert!(place.command("item-tower-svc").args(job).args(["--catalog", "1"]).status().unwrap().success());
+    poll("the job's count", || (ended("incremental", "succeeded") == 1.0).then_some(()));
+    for mode in ["full", "incremental"] {
+        let last =
+            |name: &str| value(address, &format!("item_refresh_last_success_{name}"), &[("mode", mode)]).unwrap();
+        let age = UNIX_EPOCH.elapsed().unwrap().as_secs_f64() - last("timestamp_seconds");
+        assert!((0.0..DEADLINE.as_secs_f64()).contains(&age), "{mode}: {age}");
+        assert!(last("items") == 500.0 && last("duration_seconds") < DEADLINE.as_secs_f64(), "{mode}");
+    }
+}
+
+#[test]
+fn alerts_are_on_metrics_that_there_are() {
+    let table = table();
+    let rules = document("operations.md");
+    let rules = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    let words = rules.flat_map(|rule| rule.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    let named: BTreeSet<&str> = words.filter(|word| word.contains('_')).collect();
+    assert!(named.len() >= 5, "{named:?}");
+    let unknown: Vec<_> = named.iter().filter(|name| !table.contains_key(**name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+/// Whether a service exports a metric: its own, by their prefix, or one of all services.
+fn is_of(name: &str, service: &str) -> bool {
+    match name.split('_').next() {
+        Some("index") => service == "index",
+        Some("item") => service == "item_tower",
+        _ => true,
+    }
 }
 
 fn owned((name, metric): (&String, &Metric)) -> (String, Metric) {
@@ -43,8 +97,7 @@ fn owned((name, metric): (&String, &Metric)) -> (String, Metric) {
 
 /// Rows of five columns whose first is a metric: name, type, labels, unit, meaning.
 fn table() -> Metrics {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
-    let text = fs::read_to_string(path).unwrap();
+    let text = document("metrics.md");
     let rows = text.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
     let metrics = rows.filter(|cells| cells.len() == 7 && cells[1].starts_with('`'));
     let read = |cells: Vec<&str>| {
@@ -54,6 +107,10 @@ fn table() -> Metrics {
         (cells[1].trim_matches('`').to_owned(), Metric { kind: cells[2].into(), labels, meaning: cells[5].into() })
     };
     metrics.map(read).collect()
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)).unwrap()
 }
 
 fn exported(address: SocketAddr) -> Metrics {
@@ -78,6 +135,17 @@ fn note_labels(line: &str, metrics: &mut Metrics) {
     let metric = metrics.get_mut(name).unwrap_or_else(|| panic!("no TYPE before {line}"));
     let names = labels.split(',').filter_map(|label| label.split_once('=').map(|(label, _)| label.to_owned()));
     metric.labels.extend(names.filter(|label| label != "le"));
+}
+
+/// What a metric stands at, with these labels; None where it is not exported.
+pub(crate) fn value(address: SocketAddr, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let text = scrape(address);
+    let mut series = text.lines().filter_map(|line| line.rsplit_once(' '));
+    let is_wanted = |series: &str| {
+        series.split('{').next() == Some(name)
+            && labels.iter().all(|(label, value)| series.contains(&format!("{label}=\"{value}\"")))
+    };
+    series.find(|(series, _)| is_wanted(series)).map(|(_, value)| value.parse().unwrap())
 }
 
 fn scrape(address: SocketAddr) -> String {

@@ -4,7 +4,10 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::harness::{Place, Up, poll, train};
+use crate::{
+    harness::{Place, Up, poll, train},
+    metrics::value,
+};
 
 #[test]
 fn a_lost_store_is_shown_while_search_goes_on_and_no_longer_once_it_is_back() {
@@ -12,11 +15,16 @@ fn a_lost_store_is_shown_while_search_goes_on_and_no_longer_once_it_is_back() {
     let up = Up::start(&place);
     place.ok(&["refresh", "--full", "--data", "data"]);
     assert_eq!(troubles(&place), Vec::<String>::new());
+    let metrics = up.metrics.iter().find(|(service, _)| *service == "index").unwrap().1;
+    let metric = |name: &str| value(metrics, name, &[]).unwrap();
+    assert_eq!((metric("index_log_unreachable_seconds"), metric("grpc_server_ready")), (0.0, 1.0));
 
     let (store, away) = (place.path("store"), place.path("store-away"));
     fs::rename(&store, &away).unwrap();
     let services = poll("the troubles", || Some(troubles(&place)).filter(|services| services.len() == 2));
     assert_eq!(services, ["index-svc", "user-tower-svc"]);
+    poll("the metric", || (metric("index_log_unreachable_seconds") > 0.0).then_some(()));
+    assert_eq!((metric("index_load_failing_seconds"), metric("grpc_server_ready")), (0.0, 1.0), "it goes on searching");
     // As it stands before it is folded.
     let shown = place.ok(&["status"]).split_whitespace().collect::<Vec<_>>().join(" ");
     let folder = store.display().to_string();
@@ -26,6 +34,7 @@ fn a_lost_store_is_shown_while_search_goes_on_and_no_longer_once_it_is_back() {
 
     fs::rename(&away, &store).unwrap();
     poll("the end of the troubles", || troubles(&place).is_empty().then_some(()));
+    poll("the metric", || (metric("index_log_unreachable_seconds") == 0.0).then_some(()));
     let log = up.log();
     assert_eq!(log.matches("cannot follow the log").count(), 1, "it is said once: {log}");
 }

@@ -18,7 +18,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     sync::Arc,
+    time::Duration,
 };
 
 use pagoda_commit_log::{Log, Lsn, Store};
@@ -26,7 +28,7 @@ use pagoda_model::ModelVersion;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::{Mode, Recorded, Refresh, RefreshId, recorded::now_ms};
+use super::{Mode, Recorded, Refresh, RefreshId, figures::Tally, recorded::now_ms};
 use crate::error::ItemTowerError;
 
 /// Where the log is in the store.
@@ -60,6 +62,9 @@ pub enum Record {
         /// When, in milliseconds since 1970 by the clock of its process; None in records of older versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at_ms: Option<i64>,
+        /// Items of its catalog; None in records of older versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        items: Option<u64>,
     },
     /// It ended with an error.
     Failed {
@@ -156,7 +161,10 @@ impl Record {
         let refused = |generation_id: &String| Refused { catalog_version, generation_id: generation_id.clone() };
         let at_ms = now_ms();
         match outcome {
-            Ok(()) => Self::Succeeded { refresh: start, lsn, generation_id: generation_id.map(str::to_owned), at_ms },
+            Ok(()) => {
+                let (generation_id, items) = (generation_id.map(str::to_owned), Some(refresh.items_read));
+                Self::Succeeded { refresh: start, lsn, generation_id, at_ms, items }
+            }
             Err(error @ ItemTowerError::Cancelled) => {
                 Self::Cancelled { refresh: start, nothing_written: refresh.wrote_nothing(error), at_ms }
             }
@@ -259,7 +267,15 @@ impl Refusals {
 #[derive(Clone, Debug)]
 pub struct Journal {
     log: Log,
-    read: Arc<Mutex<(Lsn, History)>>,
+    read: Arc<Mutex<Read>>,
+}
+
+/// What was read of the journal.
+#[derive(Debug, Default)]
+struct Read {
+    lsn: Lsn,
+    history: History,
+    tally: Tally,
 }
 
 impl Journal {
@@ -271,13 +287,24 @@ impl Journal {
     /// What the records say now, those of other processes included.
     pub async fn history(&self) -> Result<History, ItemTowerError> {
         let mut read = self.read.lock().await;
-        for (lsn, bytes) in self.log.read_after(read.0).await? {
+        for (lsn, bytes) in self.log.read_after(read.lsn).await? {
             let record = serde_json::from_slice(&bytes)
                 .map_err(|e| ItemTowerError::Internal(format!("record {lsn} of `{PREFIX}`: {e}")))?;
-            read.1.apply(lsn, &record);
-            read.0 = lsn;
+            read.history.apply(lsn, &record);
+            read.tally.apply(lsn, &record);
+            read.lsn = lsn;
         }
-        Ok(read.1.clone())
+        read.tally.show();
+        Ok(read.history.clone())
+    }
+
+    /// Reads on again and again, so that the metrics of refreshes are those of all processes.
+    pub async fn follow(&self, every: Duration) -> Infallible {
+        loop {
+            // Where the store is away, who looks for models says so.
+            let _ = self.history().await;
+            tokio::time::sleep(every).await;
+        }
     }
 
     /// Records that a refresh begins, which gives it its id.
@@ -317,7 +344,7 @@ mod tests {
 
     fn succeeded(refresh: u64, generation: &str) -> Record {
         let generation_id = (!generation.is_empty()).then(|| generation.to_owned());
-        Record::Succeeded { refresh: Lsn(refresh), lsn: Lsn(99), generation_id, at_ms: None }
+        Record::Succeeded { refresh: Lsn(refresh), lsn: Lsn(99), generation_id, at_ms: None, items: None }
     }
 
     fn failed(refresh: u64, nothing_written: bool) -> Record {

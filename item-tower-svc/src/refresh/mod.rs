@@ -4,6 +4,7 @@
 //! [`Journal`] remembers across processes which refresh last left the index equal to which catalog.
 
 mod embed;
+pub(crate) mod figures;
 mod full;
 mod incremental;
 mod journal;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -105,6 +106,11 @@ impl Refreshes {
     pub fn close(&self) {
         self.turn.close();
         self.operations().iter().for_each(|operation| operation.cancel.cancel());
+    }
+
+    /// Follows what becomes of refreshes in other processes; never returns.
+    pub async fn follow(&self, every: Duration) -> Infallible {
+        self.refresher.journal.follow(every).await
     }
 
     /// Resolves when no refresh runs.
