@@ -4,7 +4,8 @@ use pagoda_ann::Matrix;
 
 use crate::{
     config,
-    generation::{GateFailure, Manifest, Report},
+    generation::{GateFailure, Report},
+    ids::SpaceId,
     snapshot::HeldSpace,
 };
 
@@ -43,21 +44,22 @@ pub(crate) fn failed_by_itself(report: &Report, settings: &config::Build) -> Vec
     failed
 }
 
-/// The gate on the number of items beside what is current: in the same space or, for the first generation of a space, in the one published last.
-pub(crate) fn failed_by_count(manifest: &Manifest, held: &[HeldSpace], ratio_min: f64) -> Option<GateFailure> {
-    let current = held.iter().find(|space| space.space() == manifest.model.space).or(held.first());
-    let count = current.map_or(0, |space| space.base_count() + space.delta().len());
-    too_few(manifest.report.item_count, count, ratio_min)
+/// How many items are searched that a generation of a space is compared with: in the same space or, for its first generation, in the one published last.
+pub(crate) fn current_count(space: SpaceId, held: &[HeldSpace]) -> usize {
+    let current = held.iter().find(|held| held.space() == space).or(held.first());
+    current.map_or(0, HeldSpace::item_count)
 }
 
-fn too_few(items: usize, current: usize, ratio_min: f64) -> Option<GateFailure> {
+/// The gate on the number of items: of so many when it was built, those that would be searched, beside those that are current.
+pub(crate) fn too_few(items: usize, built: usize, current: usize, ratio_min: f64) -> Option<GateFailure> {
     let least = (current as f64 * ratio_min).ceil() as usize;
     (items < least).then(|| {
         let ratio = items as f64 / current.max(1) as f64;
+        let when_built = if items == built { String::new() } else { format!(" ({built} when it was built)") };
         failure(
             "item_count_ratio",
             format!("at least {ratio_min} of the {current} items that are current"),
-            format!("{items} items, {ratio:.4}"),
+            format!("{items} items{when_built}, {ratio:.4}"),
         )
     })
 }
@@ -93,9 +95,9 @@ mod tests {
 
     #[test]
     fn half_of_what_is_current_is_enough_and_less_is_not() {
-        assert_eq!(too_few(50, 100, 0.5), None);
-        assert_eq!(too_few(0, 0, 0.5), None);
-        let failed = too_few(49, 100, 0.5).unwrap();
+        assert_eq!(too_few(50, 50, 100, 0.5), None);
+        assert_eq!(too_few(0, 0, 0, 0.5), None);
+        let failed = too_few(49, 49, 100, 0.5).unwrap();
         assert_eq!((failed.gate.as_str(), failed.found.as_str()), ("item_count_ratio", "49 items, 0.4900"));
     }
 }

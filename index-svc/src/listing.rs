@@ -109,7 +109,9 @@ impl Listing {
             read => read?,
         };
         let ratio_min = self.config.build.item_count_ratio_min;
-        manifest.failed_gates.extend(gates::failed_by_count(&manifest, &snapshot.spaces, ratio_min));
+        let (built, current) =
+            (manifest.report.item_count, gates::current_count(manifest.model.space, &snapshot.spaces));
+        manifest.failed_gates.extend(gates::too_few(built, built, current, ratio_min));
         let is_expired = snapshot.is_expired(&manifest);
         Ok(Some(Unpublished { id, manifest, is_expired }))
     }

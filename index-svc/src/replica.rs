@@ -24,7 +24,7 @@ use crate::{
     local_state::LocalState,
     memory::Memory,
     record::Commit,
-    snapshot::{HeldSpace, RetainedSpace, Snapshot},
+    snapshot::{HeldSpace, RetainedSpace, Snapshot, living_count},
     state::{BatchEffect, Effect, State},
     troubles::Troubles,
 };
@@ -305,10 +305,22 @@ impl Replica {
         })
     }
 
+    /// How many items would be searched, were a generation current now.
+    pub(crate) async fn living_count(&mut self, loaded: &Loaded) -> Result<usize, IndexError> {
+        let (state, generation) = (self.state.clone(), loaded.generation.clone());
+        let patience = self.patience(generation.manifest.model.space);
+        giving_way(patience, move || Ok(living_count(&generation, &state))).await
+    }
+
+    /// For how long what is done with the writes of a space leaves searches the processor.
+    fn patience(&self, space: SpaceId) -> Duration {
+        let writes = self.state.space(space).map_or(0, |space| space.history().len());
+        PATIENCE_PER_WRITE.saturating_mul(u32::try_from(writes).unwrap_or(u32::MAX))
+    }
+
     async fn install(&mut self, loaded: Loaded) -> Result<(), IndexError> {
         let (state, space) = (self.state.clone(), loaded.generation.manifest.model.space);
-        let writes = state.space(space).map_or(0, |space| space.history().len());
-        let patience = PATIENCE_PER_WRITE.saturating_mul(u32::try_from(writes).unwrap_or(u32::MAX));
+        let patience = self.patience(space);
         let lay = move || Ok(state.space(space).map(|at| HeldSpace::new(loaded.clone(), at, state.tombstones())));
         let Some(view) = giving_way(patience, lay).await? else { return Ok(()) };
         tracing::info!(lsn = %self.state.lsn(), generation = %view.loaded().id, model = %view.generation().manifest.model, "searching");

@@ -15,7 +15,7 @@ use crate::{
     ids::{GenerationId, ItemId, SpaceId},
     item::Item,
     record::Write,
-    state::{Published, SpaceState},
+    state::{Published, SpaceState, State},
 };
 
 /// The index at one position of its log.
@@ -187,6 +187,11 @@ impl HeldSpace {
         self.generation().row_of(id).filter(|(shard, row)| self.shards[*shard].living.contains(*row))
     }
 
+    /// How many items can be found.
+    pub fn item_count(&self) -> usize {
+        self.base_count() + self.delta.len()
+    }
+
     /// How many items of the base live.
     pub fn base_count(&self) -> usize {
         self.shards.iter().map(|held| held.living.count()).sum()
@@ -207,6 +212,22 @@ impl HeldSpace {
             Arc::make_mut(&mut self.shards[shard].living).remove(row);
         }
     }
+}
+
+/// How many items [`HeldSpace::new`] could find, were the generation current now: its rows without those that were deleted or overwritten, and the
+/// fresh items beside them.
+pub(crate) fn living_count(generation: &Generation, state: &State) -> usize {
+    let Manifest { model, covers_lsn, .. } = &generation.manifest;
+    let tombstones = state.tombstones();
+    let has_row = |id: &&ItemId| generation.row_of(id).is_some();
+    let history = state.space(model.space).into_iter().flat_map(|space| space.history());
+    let (mut masked, mut fresh) = (tombstones.keys().filter(has_row).count(), 0);
+    for (id, write) in history.filter(|(_, write)| write.lsn > *covers_lsn) {
+        masked += usize::from(!tombstones.contains_key(id) && has_row(&id));
+        fresh += usize::from(write.item.is_some() && generation.serves(id));
+    }
+    let rows: usize = generation.shards.iter().map(|shard| shard.items.len()).sum();
+    rows - masked + fresh
 }
 
 fn passed_over(id: &ItemId, space: SpaceId, error: &AnnError) {

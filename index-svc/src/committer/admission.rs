@@ -7,7 +7,7 @@ use crate::{
     config::Role,
     error::IndexError,
     gates,
-    generation::{Loaded, Manifest},
+    generation::{GateFailure, Loaded, Manifest},
     ids::{GenerationId, SpaceId},
     record::{Commit, Expected, Publication, Rollback, Write},
     snapshot::HeldSpace,
@@ -83,7 +83,7 @@ impl Task {
         // The current one of a space passed the gates before, or was forced: now its space is to be the one published last.
         let current = self.replica.state().space(space).map(SpaceState::current);
         if current.is_none_or(|current| current.generation != publish.id) {
-            self.check_gates(&publish)?;
+            self.check_gates(&publish).await?;
         }
         let publication = Publication {
             generation: publish.id.clone(),
@@ -185,12 +185,11 @@ impl Task {
     }
 
     /// All gates at once, so that a refusal names each that failed.
-    fn check_gates(&self, publish: &Publish) -> Result<(), IndexError> {
+    async fn check_gates(&mut self, publish: &Publish) -> Result<(), IndexError> {
         let manifest = &publish.manifest;
         let mut failed = manifest.failed_gates.clone();
         if !publish.compacted {
-            let ratio_min = self.config.build.item_count_ratio_min;
-            failed.extend(gates::failed_by_count(manifest, &self.replica.current().load().spaces, ratio_min));
+            failed.extend(self.failed_by_count(publish).await?);
         }
         match &publish.forced_by {
             _ if failed.is_empty() => Ok(()),
@@ -199,6 +198,30 @@ impl Task {
                 Ok(())
             }
             None => Err(IndexError::GateRefused(failed)),
+        }
+    }
+
+    /// Both counts are of this position: what was written since the catalog was read stays, whichever is current. A process that does not search, and one
+    /// that need not load what other gates refuse, goes by the counts that were built.
+    async fn failed_by_count(&mut self, publish: &Publish) -> Result<Option<GateFailure>, IndexError> {
+        let (space, built) = (publish.manifest.model.space, publish.manifest.report.item_count);
+        let items = match &publish.loaded {
+            Some(loaded) => self.replica.living_count(loaded).await?,
+            None => built,
+        };
+        let current = match self.config.index.has(Role::Search) {
+            true => gates::current_count(space, &self.replica.current().load().spaces),
+            false => self.built_count_of_current(space).await?,
+        };
+        Ok(gates::too_few(items, built, current, self.config.build.item_count_ratio_min))
+    }
+
+    async fn built_count_of_current(&mut self, space: SpaceId) -> Result<usize, IndexError> {
+        let (state, generations) = (self.replica.state(), self.replica.generations());
+        let current = state.space(space).or(state.spaces().first()).map(|held| held.current().generation.clone());
+        match current {
+            Some(id) => generations.manifest(&id).await.map(|manifest| manifest.report.item_count),
+            None => Ok(0),
         }
     }
 

@@ -32,6 +32,39 @@ async fn a_refresh_that_brings_half_is_refused_with_numbers() {
 }
 
 #[tokio::test]
+async fn what_was_written_since_the_catalog_was_read_counts_on_both_sides() {
+    let index = Index::holding(&memory(), &[], 0..100).await;
+    let enough = index.built(0..60).await;
+    index.upsert(100..130).await.unwrap();
+    index.publish(&enough).await.unwrap();
+    assert_eq!(index.ids().await, names((0..60).chain(100..130)), "90 of 130");
+
+    // What is written again is there once.
+    let index = Index::holding(&memory(), &[], 0..100).await;
+    let too_few = index.built(0..49).await;
+    index.upsert(0..40).await.unwrap();
+    let refused = index.publish(&too_few).await.unwrap_err();
+    assert_eq!(gates(&refused).1, "49 items, 0.4900");
+
+    // What was deleted is gone from either.
+    let deleted = index.built(0..60).await;
+    index.delete(0..50).await.unwrap();
+    let refused = index.publish(&deleted).await.unwrap_err();
+    assert_eq!(gates(&refused).1, "10 items (60 when it was built), 0.2000");
+    assert!(refused.message().contains("of the 50 items that are current"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_search_counts_what_was_built() {
+    let store = memory();
+    let index = Index::holding(&store, &[], 0..100).await;
+    let id = index.built(0..49).await;
+    let writer = Index::open(&store, &["index.roles=[write, build]"]).await;
+    let refused = writer.publish(&id).await.unwrap_err();
+    assert_eq!(gates(&refused).1, "49 items, 0.4900");
+}
+
+#[tokio::test]
 async fn a_refresh_that_brings_nothing_is_refused_by_name() {
     let index = Index::holding(&memory(), &[], 0..4).await;
     let refused = index.build(index.header(0), vec![]).await.unwrap_err();
