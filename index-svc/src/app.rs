@@ -119,7 +119,8 @@ impl Keepers {
         let has = |role| config.index.has(role);
         let mut tasks = Vec::new();
         if has(Role::Search) && has(Role::Build) && has(Role::Write) {
-            let compaction = compaction::run(config.clone(), current.clone(), builder.clone(), publisher.clone());
+            let (config, current) = (config.clone(), current.clone());
+            let compaction = compaction::run(config, current, generations.clone(), builder.clone(), publisher.clone());
             tasks.push(tokio::spawn(compaction));
         }
         if has(Role::Write) {

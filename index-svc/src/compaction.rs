@@ -1,12 +1,15 @@
 //! Compaction: once a space has many fresh items, what is current and what was written since become a new generation.
 //!
 //! It changes no answer but by approximation: its base is the snapshot at one position, which it covers. Should another generation have become current
-//! meanwhile, it is not published.
+//! meanwhile, it is not published. Of several processes, one builds: [`Turns`].
+
+mod turns;
 
 use std::{sync::Arc, time::Instant};
 
 use pagoda_commit_log::Lsn;
 
+use self::turns::{Due, Turns};
 use crate::{
     build::{Header, Incoming},
     builder::Builder,
@@ -14,6 +17,7 @@ use crate::{
     current::Current,
     error::IndexError,
     figures,
+    generation::Generations,
     ids::GenerationId,
     item::Item,
     publisher::Publisher,
@@ -24,17 +28,23 @@ use crate::{
 const BATCH_ITEMS: usize = 4096;
 
 /// Compacts whatever needs it, for as long as it is let.
-pub async fn run(config: Arc<Config>, current: Current, builder: Builder, publisher: Publisher) {
+pub async fn run(
+    config: Arc<Config>,
+    current: Current,
+    generations: Generations,
+    builder: Builder,
+    publisher: Publisher,
+) {
     let mut positions = current.positions();
+    let mut turns = Turns::new(generations, config.write.delta_items_max);
     let mut given_up: Option<GenerationId> = None;
     let mut does_not_fit: Option<GenerationId> = None;
     while positions.changed().await.is_ok() {
-        let Some((held, covers)) = due(&current.load(), &config) else { continue };
-        let base = held.loaded().id.clone();
-        if given_up.as_ref() == Some(&base) {
-            continue;
-        }
+        let mut due = due(&current.load(), &config);
+        due.retain(|due| given_up.as_ref() != Some(&due.base));
+        let Some(base) = turns.first_of_ours(due).await else { continue };
         let Ok(_place) = builder.reserve() else { continue };
+        let Some((held, covers)) = held(&current.load(), &base) else { continue };
         let began = Instant::now();
         let outcome = compact(held, covers, &builder, &publisher).await;
         figures::compaction(began.elapsed(), if outcome.is_ok() { "published" } else { "failed" });
@@ -77,20 +87,24 @@ async fn compact(
     publisher.publish_compacted(id, base).await.map(|moved| moved.generation)
 }
 
-/// A space that needs it, and its position.
-fn due(snapshot: &Snapshot, config: &Config) -> Option<(HeldSpace, Lsn)> {
-    let held = snapshot.spaces.iter().find(|held| is_due(held, config))?;
-    Some((held.clone(), snapshot.lsn))
+/// The spaces that need it.
+fn due(snapshot: &Snapshot, config: &Config) -> Vec<Due> {
+    let settings = &config.compaction;
+    let due = |held: &HeldSpace| {
+        let (base, fresh) = (held.loaded().id.clone(), held.delta().len());
+        let share = (held.base_count() as f64 * settings.delta_share).ceil() as usize;
+        let since = settings.delta_items.max(share);
+        // A process that serves some shards alone has not all there is.
+        let is_due = settings.delta_items > 0 && fresh >= since && held.generation().is_whole();
+        is_due.then_some(Due { base, fresh, since })
+    };
+    snapshot.spaces.iter().filter_map(due).collect()
 }
 
-fn is_due(held: &HeldSpace, config: &Config) -> bool {
-    let (fresh, settings) = (held.delta().len(), &config.compaction);
-    let share = fresh as f64 / held.base_count().max(1) as f64;
-    // A process that serves some shards alone has not all there is.
-    settings.delta_items > 0
-        && fresh >= settings.delta_items
-        && share >= settings.delta_share
-        && held.generation().is_whole()
+/// The space of a generation that is searched, and its position.
+fn held(snapshot: &Snapshot, base: &GenerationId) -> Option<(HeldSpace, Lsn)> {
+    let held = snapshot.spaces.iter().find(|held| held.loaded().id == *base)?;
+    Some((held.clone(), snapshot.lsn))
 }
 
 fn header(held: &HeldSpace, covers: Lsn) -> Header {
@@ -99,7 +113,7 @@ fn header(held: &HeldSpace, covers: Lsn) -> Header {
     Header {
         model: manifest.model,
         embedding_dim: manifest.embedding_dim,
-        item_count: (held.base_count() + held.delta().len()) as u64,
+        item_count: held.item_count() as u64,
         covers,
         sample_queries: generation.sample_queries.clone(),
         kind: None,

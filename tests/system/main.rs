@@ -11,6 +11,7 @@ mod ranking_server;
 
 mod bad_input;
 mod by_hand;
+mod compaction;
 mod compare;
 mod demo;
 mod disk_errors;

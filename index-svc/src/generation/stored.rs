@@ -28,6 +28,8 @@ const BYTES_PER_SECOND_LEAST: u64 = 400 << 20;
 const MANIFEST: &str = "manifest.json";
 /// Written first, so that a generation that was never finished can be told from one under way.
 const LIFETIME: &str = "lifetime.json";
+/// With a number after it: that a compaction of the generation began.
+const COMPACTION: &str = "compaction-";
 
 /// The generations of one index. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -182,6 +184,22 @@ impl Generations {
         let objects = self.objects().await?.into_iter();
         let finished = objects.filter(|(id, paths)| paths.contains(&self.path(id, MANIFEST)));
         Ok(finished.map(|(id, _)| id).collect())
+    }
+
+    /// How often a compaction of a generation was begun, by whichever process.
+    pub(crate) async fn compactions_begun(&self, id: &GenerationId) -> Result<usize, IndexError> {
+        let begun = self.path(id, COMPACTION);
+        let listed = self.store.list(&format!("{}/{id}", self.prefix)).await?;
+        Ok(listed.iter().filter(|object| object.path.starts_with(&begun)).count())
+    }
+
+    /// Says that a compaction of a generation begins after so many others; false where another process has said so first. Goes with the generation.
+    pub(crate) async fn begin_compaction(&self, id: &GenerationId, after: usize) -> Result<bool, IndexError> {
+        match self.store.put_create(&self.path(id, &format!("{COMPACTION}{after}")), Bytes::new()).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn objects(&self) -> Result<BTreeMap<GenerationId, Vec<String>>, IndexError> {
