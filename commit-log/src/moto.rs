@@ -8,6 +8,7 @@ use crate::{bucket_server::BucketServer, store::Store};
 
 /// The bucket that is there from the start.
 pub const BUCKET: &str = "pagoda";
+const SERVER: &str = include_str!("moto_server.py");
 
 /// A running server, empty but for [`BUCKET`]; it ends with this value.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Moto {
         let server = BucketServer::start(
             |address| {
                 let mut command = Command::new(python);
-                command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &address.port().to_string()]);
+                command.args(["-c", SERVER, &address.port().to_string()]);
                 command
             },
             &format!("/{BUCKET}"),
