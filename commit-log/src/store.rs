@@ -201,7 +201,11 @@ impl Store {
             self.limited(bytes.len() as u64, put)
         };
         let Some(directory) = &self.directory else {
-            return self.call(Access::Write, path, true, put).await.map(drop);
+            return match self.call(Access::Write, path, true, put).await {
+                // Nothing but the bucket has to be there.
+                Err(StoreError::NotFound { .. }) => Err(StoreError::NoBucket { store: self.url.clone() }),
+                put => put.map(drop),
+            };
         };
         self.answered(directory, directory.require_with_id()).await?;
         match self.call(Access::Write, path, false, put).await {

@@ -54,6 +54,12 @@ pub enum StoreError {
         /// The cause.
         source: object_store::Error,
     },
+    /// The bucket or container of the store does not exist.
+    #[error("store `{store}` has no such bucket: it has to be made first")]
+    NoBucket {
+        /// The store.
+        store: Arc<str>,
+    },
     /// The store does not let this process do it: credentials, the permissions of a file, a read-only file system.
     #[error("store `{store}` gives no permission to {access} object `{path}`")]
     Denied {

@@ -93,7 +93,8 @@ fn due(snapshot: &Snapshot, config: &Config) -> Vec<Due> {
     let due = |held: &HeldSpace| {
         let (base, fresh) = (held.loaded().id.clone(), held.delta().len());
         let share = (held.base_count() as f64 * settings.delta_share).ceil() as usize;
-        let since = settings.delta_items.max(share);
+        // However large the generation: a delta that is full takes no writes.
+        let since = settings.delta_items.max(share).min(config.write.delta_items_max.div_ceil(2));
         // A process that serves some shards alone has not all there is.
         let is_due = settings.delta_items > 0 && fresh >= since && held.generation().is_whole();
         is_due.then_some(Due { base, fresh, since })

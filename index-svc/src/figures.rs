@@ -25,7 +25,11 @@ pub(crate) fn describe() {
     describe_gauge!("index_base_anonymous_bytes", Unit::Bytes, "Memory of the generation that is searched.");
     describe_gauge!("index_base_mapped_bytes", Unit::Bytes, "Files of the generation that are mapped, not read.");
     describe_gauge!(UNREACHABLE, Unit::Seconds, "For how long the log cannot be followed; 0: it is.");
-    describe_gauge!(WRITE_FAILING, Unit::Seconds, "For how long the store refuses writes; 0: the last one was taken.");
+    describe_gauge!(
+        WRITE_FAILING,
+        Unit::Seconds,
+        "For how long writes are refused, by the store or for want of room in the delta; 0: the last one was taken."
+    );
     describe_gauge!(LOAD_FAILING, Unit::Seconds, "For how long a current generation cannot be loaded; 0: all are.");
     describe_histogram!(COMPACTION_SECONDS, Unit::Seconds, "What a compaction took, published or not.");
     describe_counter!(COMPACTIONS, Unit::Count, "Compactions that ended.");
@@ -55,9 +59,10 @@ pub(crate) fn show(snapshot: &Snapshot, head: Lsn, checkpoint: Lsn) {
 
 /// For how long what does not work for the moment has not; zero for what does.
 pub(crate) fn troubles(known: &Known) {
-    let all = [(UNREACHABLE, &known.following), (WRITE_FAILING, &known.writing), (LOAD_FAILING, &known.loading)];
-    for (name, trouble) in all {
-        gauge!(name).set(trouble.as_ref().map_or(0.0, |trouble| trouble.lasted().as_secs_f64()));
+    let (following, loading) = (known.following.as_ref(), known.loading.as_ref());
+    for (name, trouble) in [(UNREACHABLE, following), (WRITE_FAILING, known.refuses_writes()), (LOAD_FAILING, loading)]
+    {
+        gauge!(name).set(trouble.map_or(0.0, |trouble| trouble.lasted().as_secs_f64()));
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Known {
     pub following: Option<Trouble>,
     /// The last write, publication or rollback failed at the store.
     pub writing: Option<Trouble>,
+    /// The last upsert was refused, since there are as many fresh items as there may be.
+    pub full: Option<Trouble>,
     /// A generation that is current cannot be loaded.
     pub loading: Option<Trouble>,
     /// Whether something was published and nothing can be searched.
@@ -48,6 +50,13 @@ impl Default for Troubles {
     }
 }
 
+impl Known {
+    /// Why writes are refused, all of them or upserts alone.
+    pub fn refuses_writes(&self) -> Option<&Trouble> {
+        self.writing.as_ref().or(self.full.as_ref())
+    }
+}
+
 impl Trouble {
     /// How long it has lasted.
     pub fn lasted(&self) -> Duration {
@@ -80,6 +89,11 @@ impl Troubles {
     /// Notes what became of a commit.
     pub(crate) fn note_writing(&self, error: Option<&IndexError>) -> Turn {
         self.note(|known| turn(&mut known.writing, error.map(ToString::to_string)))
+    }
+
+    /// Notes whether there was room for an upsert.
+    pub(crate) fn note_room(&self, error: Option<&IndexError>) -> Turn {
+        self.note(|known| turn(&mut known.full, error.map(ToString::to_string)))
     }
 
     /// Notes why a generation that is current cannot be loaded, if one cannot, and whether nothing at all is searched: that ends when something is,

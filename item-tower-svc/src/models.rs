@@ -76,8 +76,10 @@ impl Models {
         let mut reachable = true;
         loop {
             let looked = self.look(&mut *self.loading.lock().await).await;
-            if let (Err(error), true) = (&looked, reachable) {
-                tracing::warn!(%error, "cannot look for new models");
+            match (&looked, reachable) {
+                (Err(error), true) => tracing::warn!(%error, "cannot look for new models"),
+                (Ok(_), false) => tracing::info!("looking for new models again"),
+                _ => {}
             }
             reachable = looked.is_ok();
             tokio::time::sleep(every).await;

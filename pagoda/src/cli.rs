@@ -164,7 +164,7 @@ pub(crate) struct DataAndStore {
     /// The data directory: schema.toml, items, interactions and, perhaps, users
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data: PathBuf,
-    /// The object store: a directory, file://... or s3://bucket/prefix (credentials from AWS_* variables)
+    /// The object store: a directory, file://..., s3://bucket/prefix, az://container/prefix or gs://bucket/prefix (credentials from the environment)
     #[arg(long, value_name = "URL", env = "PAGODA_STORE__URL", value_hint = ValueHint::DirPath, value_parser = filled())]
     pub(crate) store: String,
 }
@@ -279,7 +279,7 @@ Examples:
   pagoda up --store store --set log.filter=debug --config settings
   pagoda up --store s3://models/shop --addresses addresses.json")]
 pub(crate) struct UpArgs {
-    /// The object store: a directory, file://... or s3://bucket/prefix (credentials from AWS_* variables)
+    /// The object store: a directory, file://..., s3://bucket/prefix, az://container/prefix or gs://bucket/prefix (credentials from the environment)
     #[arg(long, value_name = "URL", env = "PAGODA_STORE__URL", value_hint = ValueHint::DirPath, value_parser = filled())]
     pub(crate) store: String,
     /// Write the addresses of the services as JSON to this file, too, once they listen

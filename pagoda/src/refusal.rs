@@ -45,7 +45,6 @@ fn in_words(status: &Status) -> String {
     };
     match status.code() {
         Code::Unavailable => format!("not available for the moment: {said}"),
-        Code::ResourceExhausted => format!("too much is asked for at once: {said}"),
         Code::Internal | Code::DataLoss => format!("a fault of the service, of which its log may say more: {said}"),
         Code::Unimplemented => format!("the service does not know this call, is it of an older version? {said}"),
         Code::PermissionDenied | Code::Unauthenticated => format!("no permission: {said}"),

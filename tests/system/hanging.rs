@@ -40,6 +40,7 @@ fn no_command_waits_for_services_that_accept_and_say_nothing() {
         let message = place.refused(&[command, &["--addresses", "hanging.json", "--deadline-ms", "500"]].concat());
         let expected = format!("{silent} does not answer at {address}: nothing came within 500ms (--deadline-ms)");
         assert!(message.contains(&expected), "{command:?}: {message}");
+        assert_eq!(message.contains("may be deleted all the same"), command[0] == "delete", "{command:?}: {message}");
         assert!(began.elapsed() < SOON, "{command:?} took {:?}", began.elapsed());
     }
 }

@@ -25,7 +25,7 @@ pub(crate) async fn registry(mut follower: RegistryFollower, poll: Duration) {
         ticks.tick().await;
         let outcome = follower.step().await.map_err(|error| error.to_string());
         follower.entrance.registry_trouble.store(outcome.as_ref().err().cloned().map(Arc::new));
-        trouble.note("the registry cannot be followed, what is loaded goes on answering", outcome);
+        trouble.note(outcome);
     }
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn index(entrance: Arc<Entrance>, poll: Duration) {
             }
             Err(error) => {
                 if last.take().is_some() {
-                    tracing::info!(%error, "the index cannot be asked for its spaces");
+                    tracing::warn!(%error, "the index cannot be asked for its spaces");
                 }
                 entrance.held.note_silence(&error.to_string());
             }
@@ -196,12 +196,14 @@ fn ticks(period: Duration) -> tokio::time::Interval {
 struct Trouble(Option<String>);
 
 impl Trouble {
-    fn note(&mut self, what: &str, outcome: Result<(), String>) {
+    fn note(&mut self, outcome: Result<(), String>) {
         let error = outcome.err();
-        if error != self.0
-            && let Some(error) = &error
-        {
-            tracing::warn!(error, "{what}");
+        match &error {
+            Some(error) if self.0.as_ref() != Some(error) => {
+                tracing::warn!(error, "the registry cannot be followed, what is loaded goes on answering");
+            }
+            None if self.0.is_some() => tracing::info!("following the registry again"),
+            _ => {}
         }
         self.0 = error;
     }

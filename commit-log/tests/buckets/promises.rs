@@ -68,6 +68,9 @@ pub(crate) async fn opened_by_its_address(address: &str, elsewhere: &str) {
     store.delete("b").await.unwrap();
     store.delete("b").await.unwrap();
     assert!(!store.exists("b").await.unwrap());
-    let elsewhere = Store::open(elsewhere).unwrap().get("a").await.unwrap_err();
+    let elsewhere = Store::open(elsewhere).unwrap();
+    let missing = elsewhere.probe_create_only().await.unwrap_err();
+    assert!(matches!(missing, StoreError::NoBucket { .. }), "{missing:?}");
+    let elsewhere = elsewhere.get("a").await.unwrap_err();
     assert!(matches!(elsewhere, StoreError::NotFound { .. } | StoreError::Unavailable { .. }), "{elsewhere:?}");
 }

@@ -12,8 +12,12 @@ use crate::{
     record::{Commit, Expected, Publication, Rollback, Write},
     snapshot::HeldSpace,
     state::{Effect, SpaceState},
+    troubles::Turn,
     wire,
 };
+
+const FULL: IndexError =
+    IndexError::Overloaded("the delta is full (write.delta_items_max): a compaction or a full refresh is due");
 
 /// A generation that is to become current.
 #[derive(Clone, Debug)]
@@ -60,11 +64,15 @@ impl Task {
             wire::check_declared(items, &held.generation().manifest.attributes)?;
         }
         let in_delta = held.map(|held| held.delta().len()).or(in_state.map(|space| space.history().len()));
-        if in_delta.unwrap_or(0) + *fresh + items.len() > self.config.write.delta_items_max {
-            return Err(IndexError::Overloaded(
-                "the delta is full (write.delta_items_max): a compaction or a full refresh is due",
-            ));
+        let wanted = in_delta.unwrap_or(0) + *fresh + items.len();
+        let has_room = if wanted > self.config.write.delta_items_max { Err(FULL) } else { Ok(()) };
+        // Said once, not of every upsert.
+        match (&has_room, self.replica.troubles().note_room(has_room.as_ref().err())) {
+            (Err(error), Turn::Began) => tracing::warn!(%error, "upserts are refused, deletes are not"),
+            (_, Turn::Ended) => tracing::info!("upserts are taken again"),
+            _ => {}
         }
+        has_room?;
         *fresh += items.len();
         Ok(())
     }

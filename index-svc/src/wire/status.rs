@@ -27,7 +27,7 @@ pub(crate) fn status_response(
         spaces: snapshot.spaces.iter().map(|held| space_to_wire(held, snapshot)).collect(),
         tombstone_count: snapshot.tombstone_count as u64,
         log_trouble: troubles.following.as_ref().map(trouble_to_wire),
-        write_trouble: troubles.writing.as_ref().map(trouble_to_wire),
+        write_trouble: troubles.refuses_writes().map(trouble_to_wire),
         load_trouble: troubles.loading.as_ref().map(trouble_to_wire),
     }
 }

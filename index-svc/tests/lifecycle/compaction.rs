@@ -31,6 +31,31 @@ async fn many_fresh_items_become_part_of_a_generation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delta_that_is_half_full_is_compacted_whatever_share_of_the_generation_it_is() {
+    let settings = ["compaction.delta_items=20", "compaction.delta_share=1", "write.delta_items_max=24"];
+    let index = Index::holding(&memory(), &settings, 0..50).await;
+    let first = index.generations().await[0].generation_id.clone();
+    index.upsert(100..113).await.unwrap();
+    until("a compaction", async || (index.generations().await[0].compacted_from == first).then_some(())).await;
+    index.upsert(200..223).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_delta_is_a_trouble_until_an_upsert_is_taken() {
+    let settings = ["compaction.delta_items=0", "write.delta_items_max=10"];
+    let index = Index::holding(&memory(), &settings, 0..50).await;
+    index.upsert(100..110).await.unwrap();
+    assert!(index.status().await.write_trouble.is_none());
+    index.upsert([110]).await.unwrap_err();
+    index.delete([0]).await.unwrap();
+    let trouble = index.status().await.write_trouble.unwrap();
+    assert!(trouble.why.contains("write.delta_items_max"), "{}", trouble.why);
+    index.delete([100]).await.unwrap();
+    index.upsert([110]).await.unwrap();
+    assert!(index.status().await.write_trouble.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_that_began_before_a_compaction_is_published_all_the_same() {
     let index = Index::holding(&memory(), &SOON, 0..50).await;
     let first = index.generations().await[0].generation_id.clone();

@@ -43,7 +43,7 @@ pub(crate) struct MineArgs {
     /// Who ranks
     #[arg(long, value_enum, default_value_t = MineSource::Model)]
     pub(crate) source: MineSource,
-    /// Of --source model: the object store, a directory, file://... or s3://bucket/prefix (credentials from AWS_* variables)
+    /// Of --source model: the object store, a directory, file://..., s3://bucket/prefix, az://container/prefix or gs://bucket/prefix (credentials from the environment)
     #[arg(long, value_name = "URL", env = "PAGODA_STORE__URL", value_hint = ValueHint::DirPath, value_parser = filled())]
     pub(crate) store: Option<String>,
     /// Of --source model: the model version, `space/revision` [default: the newest registered]

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use pagoda_proto::index::v1::{DeleteRequest, DeleteResponse, index_service_client::IndexServiceClient};
 use serde_json::json;
 use tokio::time::sleep;
@@ -22,6 +22,7 @@ const BATCH_IDS: usize = 4096;
 /// Ids that are named of those that the index did not hold.
 const NAMED: usize = 5;
 const ATTEMPTS: u32 = 5;
+const UNCERTAIN: &str = "the next ones may be deleted all the same: to repeat the command does no harm";
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(args: &DeleteArgs) -> Result<()> {
@@ -73,9 +74,17 @@ async fn delete(index: &mut IndexServiceClient<ServiceChannel>, ids: &[String]) 
                 sleep(retry_delay(&status).unwrap_or(wait)).await;
                 (attempt, wait) = (attempt + 1, wait * 2);
             }
-            Err(status) => return Err(refusal_of(&status, |path| named(path, ids))),
+            Err(status) => {
+                let refused = refusal_of(&status, |path| named(path, ids));
+                return Err(if is_certain(status.code()) { refused } else { anyhow!("{refused}\n{UNCERTAIN}") });
+            }
         }
     }
+}
+
+/// Whether a call with this end changed nothing. Of one that got no answer nobody knows.
+fn is_certain(code: Code) -> bool {
+    !matches!(code, Code::DeadlineExceeded | Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal)
 }
 
 /// The id that a path of the request is about.

@@ -36,7 +36,10 @@ pub(crate) async fn run(args: &RefreshArgs) -> Result<()> {
     let registry = open_registry_of_services(&addresses).await?;
     let data = Dataset::open(&args.data)?;
     let mode = mode(args.full, &registry, &mut clients).await?;
-    let refreshed = refresh(&registry, &mut clients, &data, mode).await?;
+    let refreshed = tokio::select! {
+        refreshed = refresh(&registry, &mut clients, &data, mode) => refreshed?,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted: what item-tower-svc has begun goes on, `pagoda status` shows how it ends"),
+    };
     if args.json {
         return say_json(&refreshed.as_json());
     }
