@@ -30,7 +30,7 @@ pub struct UnknownItems {
 pub struct KnownItems<'a> {
     /// Whether the catalog has an item of this id.
     pub has: &'a dyn Fn(&str) -> bool,
-    /// Which share of the rows may be of others, 0 to 1; as `unknown_items_share_max` of the schema's [interactions] says.
+    /// Which share of the rows may be of others, 0 to 1; as `unknown_items_share_max` of `[interactions]` in the schema says.
     pub unknown_share_max: f64,
 }
 
