@@ -12,6 +12,12 @@ const METADATA_CALLS: [&str; 4] =
 pub(crate) struct NotGiven(pub(crate) &'static str);
 
 impl NotGiven {
+    /// None where any of the sources of credentials has a value. A switch that is off has the value `false`.
+    pub(crate) fn unless_any(sources: impl Iterator<Item = Option<String>>, variables: &'static str) -> Option<Self> {
+        let given = sources.flatten().any(|value| value != "false");
+        (!given).then_some(Self(variables))
+    }
+
     /// Whether a call failed for that. One that got no reply in time does not say what it waited for: where none ever got one, it was this.
     pub(crate) fn is_why(self, error: &object_store::Error, never_answered: bool) -> bool {
         let mut causes = iter::successors(Some(error as &dyn Error), |&cause| cause.source());

@@ -73,6 +73,11 @@ fn open_s3(bucket: &str, options: &StoreOptions) -> object_store::Result<Bucket>
     for (key, value) in client_limits(options) {
         builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
     }
+    let credentials = s3_credentials(&builder);
+    Ok((Arc::new(builder.build()?), credentials))
+}
+
+fn s3_credentials(builder: &AmazonS3Builder) -> Option<NotGiven> {
     use AmazonS3ConfigKey as Key;
     let sources = [
         Key::AccessKeyId,
@@ -81,9 +86,8 @@ fn open_s3(bucket: &str, options: &StoreOptions) -> object_store::Result<Bucket>
         Key::ContainerCredentialsFullUri,
         Key::SkipSignature,
     ];
-    let given = sources.iter().any(|key| builder.get_config_value(key).is_some_and(|value| value != "false"));
-    let credentials = (!given).then_some(NotGiven("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
-    Ok((Arc::new(builder.build()?), credentials))
+    let found = sources.iter().map(|key| builder.get_config_value(key));
+    NotGiven::unless_any(found, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 }
 
 fn open_gcs(bucket: &str, options: &StoreOptions) -> object_store::Result<Bucket> {
@@ -91,6 +95,11 @@ fn open_gcs(bucket: &str, options: &StoreOptions) -> object_store::Result<Bucket
     for (key, value) in client_limits(options) {
         builder = builder.with_config(GoogleConfigKey::Client(key), value);
     }
+    let credentials = gcs_credentials(&builder);
+    Ok((Arc::new(builder.build()?), credentials))
+}
+
+fn gcs_credentials(builder: &GoogleCloudStorageBuilder) -> Option<NotGiven> {
     use GoogleConfigKey as Key;
     let sources = [
         Key::ServiceAccount,
@@ -99,9 +108,8 @@ fn open_gcs(bucket: &str, options: &StoreOptions) -> object_store::Result<Bucket
         Key::BearerToken,
         Key::SkipSignature,
     ];
-    let given = sources.iter().any(|key| builder.get_config_value(key).is_some());
-    let credentials = (!given).then_some(NotGiven("GOOGLE_APPLICATION_CREDENTIALS"));
-    Ok((Arc::new(builder.build()?), credentials))
+    let found = sources.iter().map(|key| builder.get_config_value(key));
+    NotGiven::unless_any(found, "GOOGLE_APPLICATION_CREDENTIALS")
 }
 
 fn open_azure(container: &str, options: &StoreOptions) -> object_store::Result<Bucket> {
@@ -109,6 +117,11 @@ fn open_azure(container: &str, options: &StoreOptions) -> object_store::Result<B
     for (key, value) in client_limits(options) {
         builder = builder.with_config(AzureConfigKey::Client(key), value);
     }
+    let credentials = azure_credentials(&builder);
+    Ok((Arc::new(builder.build()?), credentials))
+}
+
+fn azure_credentials(builder: &MicrosoftAzureBuilder) -> Option<NotGiven> {
     use AzureConfigKey as Key;
     let sources = [
         Key::AccessKey,
@@ -119,9 +132,8 @@ fn open_azure(container: &str, options: &StoreOptions) -> object_store::Result<B
         Key::UseAzureCli,
         Key::SkipSignature,
     ];
-    let given = sources.iter().any(|key| builder.get_config_value(key).is_some());
-    let credentials = (!given).then_some(NotGiven("AZURE_STORAGE_ACCOUNT_KEY"));
-    Ok((Arc::new(builder.build()?), credentials))
+    let found = sources.iter().map(|key| builder.get_config_value(key));
+    NotGiven::unless_any(found, "AZURE_STORAGE_ACCOUNT_KEY")
 }
 
 fn retries(options: &StoreOptions) -> RetryConfig {
@@ -148,6 +160,24 @@ mod tests {
         assert!(why("").contains("found nothing"));
         assert!(why("/proc/no/such").contains("cannot create the directory"));
         assert!(why("s3://").contains("needs a bucket"));
+    }
+
+    #[test]
+    fn of_each_bucket_it_is_known_whether_credentials_were_given() {
+        let without = [
+            s3_credentials(&AmazonS3Builder::new()),
+            gcs_credentials(&GoogleCloudStorageBuilder::new()),
+            azure_credentials(&MicrosoftAzureBuilder::new()),
+        ];
+        assert!(without.iter().all(Option::is_some), "{without:?}");
+        let with = [
+            s3_credentials(&AmazonS3Builder::new().with_access_key_id("id")),
+            gcs_credentials(&GoogleCloudStorageBuilder::new().with_service_account_key("key")),
+            gcs_credentials(&GoogleCloudStorageBuilder::new().with_skip_signature(true)),
+            azure_credentials(&MicrosoftAzureBuilder::new().with_access_key("a2V5")),
+            azure_credentials(&MicrosoftAzureBuilder::new().with_use_azure_cli(true)),
+        ];
+        assert_eq!(with, [None; 5]);
     }
 
     #[test]
