@@ -16,7 +16,7 @@ use crate::{
     error::DatasetError,
     scores::finite,
     source::{Column, Row, Source},
-    unknown_items::{FileCounter, KnownItems, LeftOut},
+    unknown_items::{KnownItems, LeftOut, read_known},
     write::{StagedFile, properties},
 };
 
@@ -141,13 +141,9 @@ pub fn read_hard_negatives(
 ) -> Result<LeftOut, DatasetError> {
     let source = Source::file(path)?;
     let columns: Vec<Column> = COLUMNS.iter().map(|(name, wanted)| Column::new(name, *wanted, true)).collect();
-    let mut counter = FileCounter::new(&source.name, limits, items);
-    source.read(&columns, limits, &mut |row| {
-        let number = row.number;
-        let outcome = read_row(row, &mut |row| if counter.knows(number, row.item) { visit(row) } else { Ok(()) });
-        counter.count(number, outcome)
-    })?;
-    counter.finish()
+    read_known(&source, &columns, limits, items, &mut |row, knows| {
+        read_row(row, &mut |row| if knows(row.item) { visit(row) } else { Ok(()) })
+    })
 }
 
 fn read_row(row: Row<'_>, visit: &mut dyn FnMut(HardNegative<'_>) -> Result<(), String>) -> Result<(), String> {

@@ -10,7 +10,7 @@ use crate::{
     entities::at,
     error::DatasetError,
     source::{Column, Row, Source},
-    unknown_items::{FileCounter, KnownItems, LeftOut},
+    unknown_items::{KnownItems, LeftOut, read_known},
 };
 
 /// Each column has two names, of which a file has one: the plain one, and the one of our own tables.
@@ -43,13 +43,9 @@ pub fn read_scores(
         Column::of_either(ITEM, Wanted::Id),
         Column::new(SCORE, Wanted::Number, true),
     ];
-    let mut counter = FileCounter::new(&source.name, limits, items);
-    source.read(&columns, limits, &mut |row| {
-        let number = row.number;
-        let outcome = read_row(row, &mut |row| if counter.knows(number, row.item) { visit(row) } else { Ok(()) });
-        counter.count(number, outcome)
-    })?;
-    counter.finish()
+    read_known(&source, &columns, limits, items, &mut |row, knows| {
+        read_row(row, &mut |row| if knows(row.item) { visit(row) } else { Ok(()) })
+    })
 }
 
 fn read_row(row: Row<'_>, visit: &mut dyn FnMut(ScoreRow<'_>) -> Result<(), String>) -> Result<(), String> {

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use crate::{
     bad_rows::{BadRows, Limits, RowCounter, shown},
     error::DatasetError,
+    source::{Column, Row, Source},
 };
 
 /// How many items are named.
@@ -50,14 +51,6 @@ pub(crate) struct UnknownCounter {
     ids: HashSet<Box<str>>,
 }
 
-/// Counts the rows of a file beside the tables, with the bad ones and those of unknown items among them.
-pub(crate) struct FileCounter<'a> {
-    file: &'a str,
-    items: KnownItems<'a>,
-    rows: RowCounter<'a>,
-    unknown: UnknownCounter,
-}
-
 impl UnknownItems {
     /// What was left out, in words and with the first ones; None if nothing was.
     pub fn note(&self) -> Option<String> {
@@ -85,32 +78,34 @@ impl LeftOut {
     }
 }
 
-impl<'a> FileCounter<'a> {
-    pub(crate) fn new(file: &'a str, limits: &'a Limits, items: KnownItems<'a>) -> Self {
-        Self { file, items, rows: RowCounter::new(file, limits), unknown: UnknownCounter::default() }
-    }
+/// Whether the catalog has an item; where not, its row is counted.
+type Knows<'a> = &'a mut dyn FnMut(&str) -> bool;
 
-    /// Whether the catalog has a row's item; where not, that is counted.
-    pub(crate) fn knows(&mut self, row: u64, item: &str) -> bool {
-        let knows = (self.items.has)(item);
-        if !knows {
-            self.unknown.count(self.file, row, item);
-        }
-        knows
-    }
-
-    /// Counts a row, and why it is bad if it is.
-    pub(crate) fn count(&mut self, row: u64, outcome: Result<(), String>) -> Result<(), DatasetError> {
-        self.rows.count(row, outcome)
-    }
-
-    /// What was left out, if it is little enough.
-    pub(crate) fn finish(self) -> Result<LeftOut, DatasetError> {
-        let rows = self.rows.rows();
-        let bad_rows = self.rows.finish()?;
-        let unknown_items = self.unknown.finish(self.file, rows, self.items.unknown_share_max)?;
-        Ok(LeftOut { bad_rows, unknown_items })
-    }
+/// Reads a file beside the tables row by row. `read` asks of each row's item whether the catalog has it: where not, the row is to be left out.
+pub(crate) fn read_known(
+    source: &Source,
+    columns: &[Column],
+    limits: &Limits,
+    items: KnownItems<'_>,
+    read: &mut dyn FnMut(Row<'_>, Knows<'_>) -> Result<(), String>,
+) -> Result<LeftOut, DatasetError> {
+    let file = &source.name;
+    let (mut counter, mut unknown) = (RowCounter::new(file, limits), UnknownCounter::default());
+    source.read(columns, limits, &mut |row| {
+        let number = row.number;
+        let outcome = read(row, &mut |item| {
+            let knows = (items.has)(item);
+            if !knows {
+                unknown.count(file, number, item);
+            }
+            knows
+        });
+        counter.count(number, outcome)
+    })?;
+    let rows = counter.rows();
+    let bad_rows = counter.finish()?;
+    let unknown_items = unknown.finish(file, rows, items.unknown_share_max)?;
+    Ok(LeftOut { bad_rows, unknown_items })
 }
 
 impl UnknownCounter {

@@ -5,6 +5,8 @@
 //! a time, since nobody knows how long a build takes elsewhere, but until the delta has grown by half of what made the compaction due; then it begins
 //! itself, if it is the first to say so. So the death of who began costs that much patience, and a lost reply no more.
 
+use std::collections::HashMap;
+
 use crate::{error::IndexError, generation::Generations, ids::GenerationId};
 
 /// Whose turn it is to compact which generation, as far as this process knows.
@@ -12,12 +14,11 @@ pub(super) struct Turns {
     generations: Generations,
     /// With so many fresh items nobody waits for anybody: writes would be refused soon.
     patience_ends_at: usize,
-    met: Vec<Met>,
+    met: HashMap<GenerationId, Met>,
 }
 
 /// What this process knows of the compaction of one generation.
 struct Met {
-    base: GenerationId,
     /// How often it was begun.
     attempts: usize,
     /// The fresh items beside it when the last of these was met.
@@ -38,12 +39,12 @@ pub(super) struct Due {
 impl Turns {
     /// Of generations whose delta may have so many items.
     pub(super) fn new(generations: Generations, delta_items_max: usize) -> Self {
-        Self { generations, patience_ends_at: delta_items_max - delta_items_max / 4, met: Vec::new() }
+        Self { generations, patience_ends_at: delta_items_max - delta_items_max / 4, met: HashMap::new() }
     }
 
     /// The first of all generations that are due which this process is to compact now.
     pub(super) async fn first_of_ours(&mut self, due: Vec<Due>) -> Option<GenerationId> {
-        self.met.retain(|met| due.iter().any(|due| due.base == met.base));
+        self.met.retain(|base, _| due.iter().any(|due| due.base == *base));
         for due in due {
             match self.take(&due).await {
                 Ok(true) => return Some(due.base),
@@ -57,11 +58,8 @@ impl Turns {
     }
 
     async fn take(&mut self, Due { base, fresh, since }: &Due) -> Result<bool, IndexError> {
-        let place = self.met.iter().position(|met| met.base == *base).unwrap_or_else(|| {
-            self.met.push(Met { base: base.clone(), attempts: 0, fresh: *fresh, is_own: false });
-            self.met.len() - 1
-        });
-        let met = &mut self.met[place];
+        let unmet = Met { attempts: 0, fresh: *fresh, is_own: false };
+        let met = self.met.entry(base.clone()).or_insert(unmet);
         if met.is_own || *fresh >= self.patience_ends_at {
             return Ok(true);
         }

@@ -49,10 +49,9 @@ impl Freeing {
     pub(super) fn finished(&mut self) -> impl Future<Output = ()> + Send + use<> {
         let under_way = self.under_way.take();
         async move {
-            if let Some(task) = under_way
-                && let Err(error) = task.await
-            {
-                tracing::warn!(%error, "it is not known whether what was replaced is freed");
+            if let Some(task) = under_way {
+                // Only the end of the runtime cancels it.
+                let _ = task.await;
             }
         }
     }

@@ -26,7 +26,7 @@ use std::{
 use pagoda_commit_log::{Log, Lsn, Store};
 use pagoda_model::ModelVersion;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Mode, Recorded, Refresh, RefreshId, figures::Tally, recorded::now_ms};
 use crate::error::ItemTowerError;
@@ -286,6 +286,10 @@ impl Journal {
 
     /// What the records say now, those of other processes included.
     pub async fn history(&self) -> Result<History, ItemTowerError> {
+        Ok(self.read_on().await?.history.clone())
+    }
+
+    async fn read_on(&self) -> Result<MutexGuard<'_, Read>, ItemTowerError> {
         let mut read = self.read.lock().await;
         for (lsn, bytes) in self.log.read_after(read.lsn).await? {
             let record = serde_json::from_slice(&bytes)
@@ -295,14 +299,14 @@ impl Journal {
             read.lsn = lsn;
         }
         read.tally.show();
-        Ok(read.history.clone())
+        Ok(read)
     }
 
     /// Reads on again and again, so that the metrics of refreshes are those of all processes.
     pub async fn follow(&self, every: Duration) -> Infallible {
         loop {
             // Where the store is away, who looks for models says so.
-            let _ = self.history().await;
+            drop(self.read_on().await);
             tokio::time::sleep(every).await;
         }
     }
