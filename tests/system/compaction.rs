@@ -6,7 +6,8 @@ use pagoda_proto::index::v1::{GenerationStatus, ListGenerationsRequest};
 
 use crate::{
     harness::{Place, Service},
-    index_faults::{Index, client, holds, refresh, until, upsert},
+    index_calls::{Index, client},
+    numbered_items::{holds, refresh, until, upsert},
 };
 
 const ITEMS: usize = 50;
@@ -49,8 +50,8 @@ async fn of_two_processes_one_compacts() {
     let place = Place::new();
     // Slow, so that the other sees that a compaction is due, and has the time to build one, before the first is published.
     let services = ["one", "other"].map(|name| start(&place, name, "sleep(3000)"));
-    let mut one = client(&services[0]).await;
-    let mut other = client(&services[1]).await;
+    let mut one = client(&services[0]);
+    let mut other = client(&services[1]);
     refresh(&mut one, ITEMS).await;
     let base = generations(&mut one).await[0].generation_id.clone();
     for n in 100..125 {
@@ -73,7 +74,7 @@ async fn of_two_processes_one_compacts() {
 async fn what_a_killed_process_began_to_compact_another_does() {
     let place = Place::new();
     let killed = start(&place, "killed", "return");
-    let mut index = client(&killed).await;
+    let mut index = client(&killed);
     refresh(&mut index, ITEMS).await;
     let base = generations(&mut index).await[0].generation_id.clone();
     let mut written = 100;
@@ -84,7 +85,7 @@ async fn what_a_killed_process_began_to_compact_another_does() {
     assert_eq!(killed.ended().signal(), Some(9));
 
     let other = start(&place, "other", "");
-    let mut index = client(&other).await;
+    let mut index = client(&other);
     until("the writes", async || upsert(&mut index, written).await.is_ok()).await;
     until("its patience", async || log_lines(&place, "other", "another process compacts") > 0).await;
     assert!(generations(&mut index).await.iter().any(|one| one.is_current && one.generation_id == base));

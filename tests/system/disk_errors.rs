@@ -13,7 +13,8 @@ use tonic::Code;
 
 use crate::{
     harness::{Place, Service, program_path},
-    index_faults::{DIM, Index, client, holds, refresh, status, until, upsert},
+    index_calls::{Index, client},
+    numbered_items::{DIM, holds, refresh, status, until, upsert},
 };
 
 const EIO: u32 = 5;
@@ -94,7 +95,7 @@ async fn assert_holds(index: &mut Index, numbers: &[usize], expected: bool, why:
 async fn a_write_that_is_not_flushed_is_refused_and_writing_goes_on_without_a_restart_once_it_is() {
     let place = Place::new();
     let Some(disk) = OnAFailingDisk::start(&place) else { return };
-    let mut index = client(&disk.service).await;
+    let mut index = client(&disk.service);
     refresh(&mut index, ITEMS).await;
     let (mut acknowledged, _) = upsert_all(&mut index, 100..110).await;
     let (mut refused, mut next) = (Vec::new(), 200);
@@ -118,7 +119,7 @@ async fn a_write_that_is_not_flushed_is_refused_and_writing_goes_on_without_a_re
     disk.service.kill();
 
     let service = Service::start(&place, "index-svc", &SETTINGS);
-    let mut index = client(&service).await;
+    let mut index = client(&service);
     assert_holds(&mut index, &acknowledged, true, "was acknowledged").await;
     assert_holds(&mut index, &refused, false, "was refused").await;
 }
@@ -127,7 +128,7 @@ async fn a_write_that_is_not_flushed_is_refused_and_writing_goes_on_without_a_re
 async fn with_errors_at_random_what_was_acknowledged_is_there_and_a_retry_is_acknowledged_once_it_is_flushed() {
     let place = Place::new();
     let Some(disk) = OnAFailingDisk::start(&place) else { return };
-    let mut index = client(&disk.service).await;
+    let mut index = client(&disk.service);
     refresh(&mut index, ITEMS).await;
     disk.fail_at_random(SYNC, 0.3);
     disk.fail_at_random(RENAME, 0.3);
@@ -159,7 +160,7 @@ async fn with_errors_at_random_what_was_acknowledged_is_there_and_a_retry_is_ack
     disk.service.kill();
 
     let service = Service::start(&place, "index-svc", &SETTINGS);
-    let mut index = client(&service).await;
+    let mut index = client(&service);
     assert_holds(&mut index, &acknowledged, true, "was acknowledged").await;
     for &n in &refused {
         assert_eq!(holds(&mut index, n).await, seen.contains(&n), "{n}");
@@ -188,7 +189,7 @@ fn is_kept_locally(place: &Place) -> bool {
 async fn where_nothing_can_be_renamed_writes_go_on_and_the_log_is_cleaned_up_once_it_can() {
     let place = Place::new();
     let Some(disk) = OnAFailingDisk::start(&place) else { return };
-    let mut index = client(&disk.service).await;
+    let mut index = client(&disk.service);
     disk.fail(RENAME, EIO);
     refresh(&mut index, ITEMS).await;
     let (mut acknowledged, refused) = upsert_all(&mut index, 100..130).await;
@@ -205,5 +206,5 @@ async fn where_nothing_can_be_renamed_writes_go_on_and_the_log_is_cleaned_up_onc
     .await;
     disk.service.kill();
     let service = Service::start(&place, "index-svc", &SETTINGS);
-    assert_holds(&mut client(&service).await, &acknowledged, true, "was acknowledged").await;
+    assert_holds(&mut client(&service), &acknowledged, true, "was acknowledged").await;
 }

@@ -1,4 +1,4 @@
-//! What the long runs ask of index-svc, and the embeddings that they write.
+//! What tests ask of index-svc by itself, and the embeddings that they write.
 
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,12 @@ pub(crate) fn may_be_tried_again(status: &Status) -> bool {
         Code::Internal => reason.is_empty(),
         _ => false,
     }
+}
+
+/// What a write is answered while its store is away: that, or, where trying again took as long, that its deadline has passed; a
+/// client that looks at its own clock first says `Cancelled`.
+pub(crate) fn is_away(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
 }
 
 /// Asks until there is an answer: a process that has just started reads the log first. Fails past [`DEADLINE`].

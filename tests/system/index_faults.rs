@@ -8,27 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pagoda_proto::{
-    feature::v1::{Embedding, ModelVersion},
-    index::v1::{
-        BuildGenerationRequest, GenerationHeader, GetIndexStatusRequest, GetIndexStatusResponse, ItemBatch,
-        ItemEmbedding, ListGenerationsRequest, PublishGenerationRequest, SearchRequest, UpsertRequest,
-        build_generation_request::Message, index_service_client::IndexServiceClient,
-    },
+use pagoda_proto::index::v1::ListGenerationsRequest;
+use tonic::Code;
+
+use crate::{
+    harness::{DEADLINE, Place, Service, program_path},
+    index_calls::{client, is_away, publish},
+    numbered_items::{DIM, build, holds, refresh, status, until, upsert},
 };
-use tonic::{Code, Status, transport::Channel};
 
-use crate::harness::{DEADLINE, Place, Service, channel, program_path};
-
-const SPACE: &str = "00000000000000aa";
-pub(crate) const DIM: usize = 256;
 const SIGKILL: i32 = 9;
-
-pub(crate) type Index = IndexServiceClient<Channel>;
-
-pub(crate) async fn client(service: &Service) -> Index {
-    IndexServiceClient::new(channel(service.address).await)
-}
 
 /// index-svc that ends as `kill -9` does at a place; `spec` is `name=return`, or `name=2*off->return` for the third time.
 fn killed_at(place: &Place, spec: &str) -> Command {
@@ -37,73 +26,12 @@ fn killed_at(place: &Place, spec: &str) -> Command {
     command
 }
 
-fn item(n: usize) -> ItemEmbedding {
-    // Different directions for different numbers.
-    let values: Vec<f32> = (0..DIM).map(|d| (((n * 31 + 7) * (d + 3)) as f32).sin()).collect();
-    let norm = values.iter().map(|v| v * v).sum::<f32>().sqrt();
-    let values = values.into_iter().map(|v| v / norm).collect();
-    ItemEmbedding { item_id: format!("i{n}"), embedding: Some(Embedding { values }), ..Default::default() }
-}
-
-fn version() -> Option<ModelVersion> {
-    Some(ModelVersion { space_id: SPACE.into(), revision: 0 })
-}
-
-async fn build(index: &mut Index, count: usize) -> Result<String, Status> {
-    let header = GenerationHeader {
-        model_version: version(),
-        embedding_dim: DIM as u32,
-        item_count: count as u64,
-        covers_lsn: status(index).await.lsn,
-        ..Default::default()
-    };
-    let batch = ItemBatch { items: (0..count).map(item).collect() };
-    let messages = [Message::Header(header), Message::Batch(batch)];
-    let messages: Vec<_> = messages.map(|m| BuildGenerationRequest { message: Some(m) }).into();
-    index.build_generation(futures::stream::iter(messages)).await.map(|built| built.into_inner().generation_id)
-}
-
-async fn publish(index: &mut Index, generation_id: String) -> Result<u64, Status> {
-    let request = PublishGenerationRequest { generation_id, ..Default::default() };
-    index.publish_generation(request).await.map(|reply| reply.into_inner().lsn)
-}
-
-pub(crate) async fn refresh(index: &mut Index, count: usize) {
-    let id = build(index, count).await.unwrap();
-    publish(index, id).await.unwrap();
-}
-
-pub(crate) async fn upsert(index: &mut Index, n: usize) -> Result<u64, Status> {
-    let request =
-        UpsertRequest { model_version: version(), items: vec![item(n)], request_id: format!("upsert of {n}") };
-    index.upsert(request).await.map(|reply| reply.into_inner().lsn)
-}
-
-pub(crate) async fn status(index: &mut Index) -> GetIndexStatusResponse {
-    index.get_index_status(GetIndexStatusRequest {}).await.unwrap().into_inner()
-}
-
-pub(crate) async fn holds(index: &mut Index, n: usize) -> bool {
-    let embedding = item(n).embedding;
-    let request = SearchRequest { space_id: SPACE.into(), embedding, k: 1, ..Default::default() };
-    let found = index.search(request).await.unwrap().into_inner().items;
-    found.first().is_some_and(|nearest| nearest.item_id == format!("i{n}"))
-}
-
-pub(crate) async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !ask().await {
-        assert!(Instant::now() < deadline, "{what} did not come about");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_killed_before_after_or_around_a_put_keeps_what_it_acknowledged_and_takes_retries_once() {
     for (spec, written) in [("before_writes=3*off->return", false), ("writes_appended=3*off->return", true)] {
         let place = Place::new();
         let service = Service::start_as(killed_at(&place, spec), &place, "index-svc", &[]);
-        let mut index = client(&service).await;
+        let mut index = client(&service);
         refresh(&mut index, 20).await;
         let mut acknowledged = Vec::new();
         for n in 100..103 {
@@ -113,7 +41,7 @@ async fn a_writer_killed_before_after_or_around_a_put_keeps_what_it_acknowledged
         assert_eq!(service.ended().signal(), Some(SIGKILL), "{spec}");
 
         let service = Service::start(&place, "index-svc", &[]);
-        let mut index = client(&service).await;
+        let mut index = client(&service);
         for (n, _) in &acknowledged {
             assert!(holds(&mut index, *n).await, "{spec}: {n} was acknowledged");
         }
@@ -136,13 +64,13 @@ async fn a_builder_killed_at_any_point_publishes_nothing_and_what_it_left_is_col
         let place = Place::new();
         let settings = ["generations.orphan_age_commits=4"];
         let service = Service::start_as(killed_at(&place, spec), &place, "index-svc", &settings);
-        let mut index = client(&service).await;
+        let mut index = client(&service);
         refresh(&mut index, 20).await;
         build(&mut index, 30).await.unwrap_err();
         assert_eq!(service.ended().signal(), Some(SIGKILL), "{spec}");
 
         let service = Service::start(&place, "index-svc", &settings);
-        let mut index = client(&service).await;
+        let mut index = client(&service);
         assert_eq!(status(&mut index).await.spaces[0].base_count, 20, "{spec}");
         for n in 100..108 {
             upsert(&mut index, n).await.unwrap();
@@ -163,24 +91,24 @@ async fn a_process_killed_between_the_publishing_commit_and_the_swap_serves_the_
     let place = Place::new();
     let command = killed_at(&place, "publication_appended=1*off->return");
     let service = Service::start_as(command, &place, "index-svc", &[]);
-    let mut index = client(&service).await;
+    let mut index = client(&service);
     refresh(&mut index, 20).await;
     let newer = build(&mut index, 30).await.unwrap();
-    publish(&mut index, newer.clone()).await.unwrap_err();
+    publish(&mut index, &newer).await.unwrap_err();
     assert_eq!(service.ended().signal(), Some(SIGKILL));
 
     let service = Service::start(&place, "index-svc", &[]);
-    let mut index = client(&service).await;
+    let mut index = client(&service);
     assert_eq!(status(&mut index).await.spaces[0].generation_id, newer);
     assert!(holds(&mut index, 29).await);
-    assert_eq!(publish(&mut index, newer).await.unwrap(), 2, "a retry changes nothing");
+    assert_eq!(publish(&mut index, &newer).await.unwrap(), 2, "a retry changes nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_while_it_downloads_leaves_nothing_that_is_used_later() {
     let place = Place::new();
     let service = Service::start(&place, "index-svc", &[]);
-    refresh(&mut client(&service).await, 20).await;
+    refresh(&mut client(&service), 20).await;
     service.kill();
 
     let cached = ["cache.directory=cache"];
@@ -195,7 +123,7 @@ async fn a_process_killed_while_it_downloads_leaves_nothing_that_is_used_later()
     };
     assert_eq!(partial(), 1);
     let service = Service::start(&place, "index-svc", &cached);
-    assert!(holds(&mut client(&service).await, 13).await);
+    assert!(holds(&mut client(&service), 13).await);
     assert_eq!(partial(), 0);
 }
 
@@ -218,7 +146,7 @@ async fn a_full_disk_refuses_writes_lets_reads_go_on_and_is_left_without_a_resta
     assert!(Command::new("mkfifo").arg(place.path("more")).status().unwrap().success());
     let command = on_a_small_disk(&place, "store", "(read line < more; mount -o remount,size=64m store) &");
     let service = Service::start_as(command, &place, "index-svc", &[]);
-    let mut index = client(&service).await;
+    let mut index = client(&service);
     refresh(&mut index, 20).await;
     let mut acknowledged = Vec::new();
     let refused = loop {
@@ -251,7 +179,7 @@ async fn a_cache_on_a_full_disk_costs_neither_answers_nor_writes_nor_a_restart()
         Service::start_as(command, &place, "index-svc", &["cache.directory=cache", "checkpoint.commits=1"])
     };
     let service = start();
-    let mut index = client(&service).await;
+    let mut index = client(&service);
     // Vectors alone are twice what the cache has room for.
     refresh(&mut index, 1200).await;
     for n in 2000..2010 {
@@ -261,7 +189,7 @@ async fn a_cache_on_a_full_disk_costs_neither_answers_nor_writes_nor_a_restart()
     assert_eq!(status(&mut index).await.load_trouble, None);
     service.kill();
     let service = start();
-    let mut index = client(&service).await;
+    let mut index = client(&service);
     assert!(holds(&mut index, 1199).await && holds(&mut index, 2009).await);
 }
 
@@ -273,7 +201,7 @@ async fn a_generation_that_does_not_fit_beside_the_old_one_is_refused_and_the_ol
     };
     // One generation of 200 items takes some 420 kB, a build of it a megabyte.
     let (large, small) = (start("large", "memory.bytes_max=4000000"), start("small", "memory.bytes_max=700000"));
-    let (mut at_large, mut at_small) = (client(&large).await, client(&small).await);
+    let (mut at_large, mut at_small) = (client(&large), client(&small));
     refresh(&mut at_large, 200).await;
     let before = status(&mut at_large).await;
     until("the first generation", async || status(&mut at_small).await.spaces == before.spaces).await;
@@ -281,12 +209,12 @@ async fn a_generation_that_does_not_fit_beside_the_old_one_is_refused_and_the_ol
     let refused = build(&mut at_small, 220).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     let second = build(&mut at_large, 220).await.unwrap();
-    let refused = publish(&mut at_small, second.clone()).await.unwrap_err();
+    let refused = publish(&mut at_small, &second).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     assert!(refused.message().contains("memory.bytes_max"), "{refused}");
     assert_eq!(status(&mut at_large).await.lsn, before.lsn, "nothing was published");
 
-    publish(&mut at_large, second).await.unwrap();
+    publish(&mut at_large, &second).await.unwrap();
     upsert(&mut at_large, 500).await.unwrap();
     until("the write", async || holds(&mut at_small, 500).await).await;
     let after = status(&mut at_small).await;
@@ -295,17 +223,12 @@ async fn a_generation_that_does_not_fit_beside_the_old_one_is_refused_and_the_ol
     assert!(holds(&mut at_small, 3).await && holds(&mut at_large, 219).await);
 }
 
-/// What a write is answered while its store is away: that, or, where trying again took as long, that its deadline has passed.
-fn is_away(code: Code) -> bool {
-    matches!(code, Code::Unavailable | Code::DeadlineExceeded)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_store_away_search_goes_on_and_a_restart_serves_from_the_local_cache() {
     let place = Place::new();
     let settings = ["cache.directory=cache", "index.poll_ms=50", "checkpoint.commits=1"];
     let service = Service::start(&place, "index-svc", &settings);
-    let mut index = client(&service).await;
+    let mut index = client(&service);
     refresh(&mut index, 20).await;
     upsert(&mut index, 100).await.unwrap();
     let kept = place.path("cache/main/state.bin");
@@ -317,14 +240,14 @@ async fn with_the_store_away_search_goes_on_and_a_restart_serves_from_the_local_
     // A plain file where the folder was, so that nothing can be made there meanwhile.
     fs::write(&store, "away").unwrap();
     let refused = upsert(&mut index, 101).await.unwrap_err();
-    assert!(is_away(refused.code()), "{refused}");
+    assert!(is_away(&refused), "{refused}");
     assert!(holds(&mut index, 3).await && holds(&mut index, 100).await);
     service.kill();
 
     let service = Service::start(&place, "index-svc", &settings);
-    let mut index = client(&service).await;
+    let mut index = client(&service);
     assert!(holds(&mut index, 3).await && holds(&mut index, 100).await);
-    assert!(is_away(upsert(&mut index, 101).await.unwrap_err().code()));
+    assert!(is_away(&upsert(&mut index, 101).await.unwrap_err()));
 
     fs::remove_file(&store).unwrap();
     fs::rename(&away, &store).unwrap();
@@ -338,14 +261,14 @@ async fn with_the_store_away_search_goes_on_and_a_restart_serves_from_the_local_
 async fn with_the_folder_of_the_store_gone_writes_are_refused_and_none_is_made_in_its_place() {
     let place = Place::new();
     let service = Service::start(&place, "index-svc", &["index.poll_ms=50"]);
-    let mut index = client(&service).await;
+    let mut index = client(&service);
     refresh(&mut index, 20).await;
     upsert(&mut index, 100).await.unwrap();
 
     let (store, away) = (place.path("store"), place.path("store-away"));
     fs::rename(&store, &away).unwrap();
     let refused = upsert(&mut index, 101).await.unwrap_err();
-    assert!(is_away(refused.code()), "{refused}");
+    assert!(is_away(&refused), "{refused}");
     assert!(holds(&mut index, 3).await && holds(&mut index, 100).await && !holds(&mut index, 101).await);
     assert!(!store.exists());
 
@@ -353,6 +276,6 @@ async fn with_the_folder_of_the_store_gone_writes_are_refused_and_none_is_made_i
     until("the store again", async || upsert(&mut index, 101).await.is_ok()).await;
     service.kill();
     let service = Service::start(&place, "index-svc", &[]);
-    let mut index = client(&service).await;
+    let mut index = client(&service);
     assert!(holds(&mut index, 3).await && holds(&mut index, 100).await && holds(&mut index, 101).await);
 }

@@ -7,6 +7,7 @@
 mod failing_s3;
 mod harness;
 mod index_calls;
+mod numbered_items;
 mod ranking_server;
 
 mod bad_input;

@@ -295,7 +295,7 @@ async fn after_two_refreshes(is_killed: bool) -> Seen {
 
 async fn until_answered(services: &Apart) -> Seen {
     let mut recall = RecallServiceClient::new(channel(services.user_tower.address).await);
-    crate::index_faults::until("an answer", async || {
+    crate::numbered_items::until("an answer", async || {
         recall.recall(RecallRequest { k: 1, ..Default::default() }).await.is_ok()
     })
     .await;
