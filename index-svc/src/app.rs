@@ -122,6 +122,10 @@ impl Keepers {
             let (config, current) = (config.clone(), current.clone());
             let compaction = compaction::run(config, current, generations.clone(), builder.clone(), publisher.clone());
             tasks.push(tokio::spawn(compaction));
+        } else if has(Role::Write) {
+            tracing::info!(
+                "this process does not compact: that takes the roles search, build and write in one process, and some process should have them"
+            );
         }
         if has(Role::Write) {
             tasks.push(tokio::spawn(collector::run(config.clone(), current.clone(), generations.clone())));

@@ -1,19 +1,23 @@
 //! From streamed embeddings to a generation, measured and judged by the gates.
 
-use std::{ops::ControlFlow, time::Instant};
+use std::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
-use pagoda_ann::{Goal, Index, Kind, Matrix, Parameters, Spec, TuneOptions, Tuning, tune_goals};
+use pagoda_ann::{AnnError, Goal, Index, Kind, Matrix, Parameters, Spec, TuneOptions, Tuning, tune_goals};
 use pagoda_commit_log::Lsn;
 
 use crate::{
     attributes::{AttributeIndex, Columns, Declarations},
+    builder::Held,
     config,
     error::IndexError,
     gates,
     generation::{Generation, Manifest, Report, Shard, shard_of},
     ids::{IdTable, ItemId, ModelVersion},
     item::{Attributes, Item},
-    memory::Reservation,
 };
 
 /// The k of the recalls that are tuned to and reported.
@@ -56,7 +60,7 @@ pub struct Incoming {
     header: Header,
     shards: Vec<Rows>,
     item_count: u64,
-    memory: Option<Reservation>,
+    held: Option<Held>,
 }
 
 /// The items of one shard, in the order in which they came.
@@ -81,17 +85,17 @@ impl Incoming {
         // All of it at once: to grow would be to copy all that is there.
         let rows = (header.item_count as usize).div_ceil(shard_count.max(1) as usize);
         let shards = (0..shard_count.max(1)).map(|_| Rows::with_capacity(rows, header.embedding_dim)).collect();
-        Self { header, shards, item_count: 0, memory: None }
+        Self { header, shards, item_count: 0, held: None }
     }
 
-    /// With memory that was reserved for it.
-    pub(crate) fn within(self, memory: Reservation) -> Self {
-        Self { memory: Some(memory), ..self }
+    /// With what was reserved for it.
+    pub(crate) fn within(self, held: Held) -> Self {
+        Self { held: Some(held), ..self }
     }
 
-    /// Hands the memory to who outlives this.
-    pub(crate) fn take_memory(&mut self) -> Option<Reservation> {
-        self.memory.take()
+    /// Hands what was reserved to who outlives this.
+    pub(crate) fn take_held(&mut self) -> Option<Held> {
+        self.held.take()
     }
 
     /// The header it began with.
@@ -116,10 +120,11 @@ impl Incoming {
         Ok(())
     }
 
-    /// Builds and measures, on the calling thread and those that the settings allow.
+    /// Builds and measures, on the calling thread and those that the settings allow, until nobody waits for it any more: the flag says whether the
+    /// caller is gone.
     ///
     /// Values that cannot be searched are refused; a generation that fails a gate says so in its manifest.
-    pub fn finish(self, settings: &config::Build) -> Result<Generation, IndexError> {
+    pub fn finish(self, settings: &config::Build, gone: &AtomicBool) -> Result<Generation, IndexError> {
         let began = Instant::now();
         let Self { header, shards, item_count, .. } = self;
         if item_count != header.item_count {
@@ -130,9 +135,12 @@ impl Incoming {
         let mut built = Vec::with_capacity(shards.len());
         let mut measured: Option<Measured> = None;
         for (number, rows) in (0..).zip(shards) {
+            if gone.load(Ordering::Relaxed) {
+                return Err(AnnError::Cancelled.into());
+            }
             let mut shard = build_shard(number, rows, &spec, &header, threads)?;
             if let Some(index) = &shard.index {
-                shard.tuning = tune(index, &shard.vectors, &header.sample_queries, settings)?;
+                shard.tuning = tune(index, &shard.vectors, &header.sample_queries, settings, gone)?;
                 let found = Measured::of(&shard.tuning);
                 measured = Some(measured.map_or(found, |before| before.worst(found)));
             }
@@ -236,7 +244,13 @@ fn spec_of(header: &Header, rows: usize) -> Spec {
 }
 
 /// Tunes to both targets with the queries given, or with some of the items.
-fn tune(index: &Index, vectors: &Matrix, users: &Matrix, settings: &config::Build) -> Result<Tuning, IndexError> {
+fn tune(
+    index: &Index,
+    vectors: &Matrix,
+    users: &Matrix,
+    settings: &config::Build,
+    gone: &AtomicBool,
+) -> Result<Tuning, IndexError> {
     let items;
     let queries = if users.rows() > 0 {
         users
@@ -247,7 +261,8 @@ fn tune(index: &Index, vectors: &Matrix, users: &Matrix, settings: &config::Buil
     let targets = [(RECALL_KS[0], settings.recall_at_100_target), (RECALL_KS[1], settings.recall_at_500_target)];
     let goals = targets.map(|(k, recall_at_k)| Goal { k, recall_at_k }).to_vec();
     let options = TuneOptions { goals, threads: config::or_cores(settings.threads), ..TuneOptions::default() };
-    Ok(tune_goals(index, vectors, queries, &options, &mut |_| ControlFlow::Continue(()))?)
+    let mut go_on = |_| if gone.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    Ok(tune_goals(index, vectors, queries, &options, &mut go_on)?)
 }
 
 fn every_nth(vectors: &Matrix) -> Result<Matrix, IndexError> {

@@ -1,6 +1,9 @@
 //! [`Checkpointer`]: writes the state down now and then, and cleans the log up behind it. In the background, one at a time.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use pagoda_commit_log::{Log, Lsn};
 use tokio::task::JoinHandle;
@@ -14,7 +17,8 @@ pub(crate) struct Checkpointer {
     /// Whether they go to the store as well.
     writes: bool,
     local: Option<LocalState>,
-    newest: Lsn,
+    /// The position of the newest one that is known to be whole.
+    newest: Arc<AtomicU64>,
     bytes_since: u64,
     due: Option<Arc<State>>,
     under_way: Option<JoinHandle<()>>,
@@ -22,17 +26,17 @@ pub(crate) struct Checkpointer {
 
 impl Checkpointer {
     pub(crate) fn new(settings: config::Checkpoint, writes: bool, local: Option<LocalState>) -> Self {
-        Self { settings, writes, local, newest: Lsn(0), bytes_since: 0, due: None, under_way: None }
+        Self { settings, writes, local, newest: Arc::default(), bytes_since: 0, due: None, under_way: None }
     }
 
     /// The position of the newest one known.
     pub(crate) fn newest(&self) -> Lsn {
-        self.newest
+        Lsn(self.newest.load(Ordering::Relaxed))
     }
 
     /// Another wrote one, which this process has read.
     pub(crate) fn seen(&mut self, lsn: Lsn) {
-        self.newest = self.newest.max(lsn);
+        self.newest.fetch_max(lsn.0, Ordering::Relaxed);
     }
 
     /// Notes a commit of so many bytes that led to this state. The positions at which checkpoints are due are the same for everybody, as
@@ -61,21 +65,28 @@ impl Checkpointer {
         if busy {
             return;
         }
-        let Some(state) = self.due.take().filter(|state| state.lsn() > self.newest) else { return };
+        let Some(state) = self.due.take().filter(|state| state.lsn() > self.newest()) else { return };
         let lsn = state.lsn();
         // The second newest one stays usable, should the newest get damaged.
-        let before = self.newest.min(Lsn(lsn.0.saturating_sub(self.settings.commits_kept)));
-        self.newest = lsn;
-        let (log, local) = (self.writes.then(|| log.clone()), self.local.clone());
+        let before = self.newest().min(Lsn(lsn.0.saturating_sub(self.settings.commits_kept)));
+        let (log, local, newest) = (self.writes.then(|| log.clone()), self.local.clone(), self.newest.clone());
         self.under_way = Some(tokio::spawn(async move {
-            if let Err(error) = write(log, local, state, before).await {
+            if let Err(error) = write(log.as_ref(), local, state).await {
                 tracing::warn!(%error, %lsn, "no checkpoint was written, the next one will do");
+                return;
+            }
+            newest.fetch_max(lsn.0, Ordering::Relaxed);
+            if let Some(log) = log.filter(|_| before > Lsn(0)) {
+                match log.clean_up(before).await {
+                    Ok(cleaned) => tracing::debug!(?cleaned, %before, "cleaned the log up"),
+                    Err(error) => tracing::warn!(%error, %before, "the log was not cleaned up, it will be later"),
+                }
             }
         }));
     }
 }
 
-async fn write(log: Option<Log>, local: Option<LocalState>, state: Arc<State>, before: Lsn) -> Result<(), IndexError> {
+async fn write(log: Option<&Log>, local: Option<LocalState>, state: Arc<State>) -> Result<(), IndexError> {
     let lsn = state.lsn();
     let bytes = blocking(move || Ok(state.encode())).await?;
     if let Some(local) = local {
@@ -84,10 +95,6 @@ async fn write(log: Option<Log>, local: Option<LocalState>, state: Arc<State>, b
     let Some(log) = log else { return Ok(()) };
     let size = bytes.len();
     log.checkpoint(lsn, bytes).await?;
-    if before > Lsn(0) {
-        let cleaned = log.clean_up(before).await?;
-        tracing::debug!(?cleaned, %before, "cleaned the log up");
-    }
     tracing::info!(%lsn, bytes = size, "wrote a checkpoint");
     Ok(())
 }

@@ -3,16 +3,22 @@
 //! It changes no answer but by approximation: its base is the snapshot at one position, which it covers. Should another generation have become current
 //! meanwhile, it is not published. Of several processes, one builds: [`Turns`].
 
+mod tries;
 mod turns;
 
 use std::{sync::Arc, time::Instant};
 
 use pagoda_commit_log::Lsn;
+use tokio::sync::OwnedSemaphorePermit;
 
-use self::turns::{Due, Turns};
+use self::{
+    tries::Tries,
+    turns::{Due, Turns},
+};
 use crate::{
     build::{Header, Incoming},
     builder::Builder,
+    committer::Moved,
     config::Config,
     current::Current,
     error::IndexError,
@@ -35,56 +41,81 @@ pub async fn run(
     builder: Builder,
     publisher: Publisher,
 ) {
+    let turns = Turns::new(generations, config.write.delta_items_max);
     let mut positions = current.positions();
-    let mut turns = Turns::new(generations, config.write.delta_items_max);
-    let mut given_up: Option<GenerationId> = None;
-    let mut does_not_fit: Option<GenerationId> = None;
+    let mut compactor = Compactor { config, current, builder, publisher, turns, tries: Tries::default() };
     while positions.changed().await.is_ok() {
-        let mut due = due(&current.load(), &config);
-        due.retain(|due| given_up.as_ref() != Some(&due.base));
-        let Some(base) = turns.first_of_ours(due).await else { continue };
-        let Ok(_place) = builder.reserve() else { continue };
-        let Some((held, covers)) = held(&current.load(), &base) else { continue };
-        let began = Instant::now();
-        let outcome = compact(held, covers, &builder, &publisher).await;
-        figures::compaction(began.elapsed(), if outcome.is_ok() { "published" } else { "failed" });
-        match outcome {
-            Ok(id) => tracing::info!(generation = %id, %base, %covers, "compacted"),
-            Err(error @ IndexError::Superseded { .. }) => tracing::info!(%error, %base, "a compaction came too late"),
-            Err(error @ (IndexError::GateRefused(_) | IndexError::DoesNotFit { .. })) => {
-                tracing::warn!(%error, %base, "a compaction is not published; the next generation will be compacted again");
-                given_up = Some(base);
-            }
-            // It may fit once something else is dropped, so it is tried again, and told once.
-            Err(IndexError::BuildDoesNotFit { .. }) if does_not_fit.as_ref() == Some(&base) => {}
-            Err(error @ IndexError::BuildDoesNotFit { .. }) => {
-                tracing::warn!(%error, %base, "a compaction is put off until there is memory for it");
-                does_not_fit = Some(base);
-            }
-            Err(error) => tracing::warn!(%error, %base, "a compaction failed and will be tried again"),
-        }
+        compactor.look().await;
     }
 }
 
-/// Builds and publishes what a space amounts to at a position. The space is let go once its items are copied.
-async fn compact(
-    held: HeldSpace,
-    covers: Lsn,
-    builder: &Builder,
-    publisher: &Publisher,
-) -> Result<GenerationId, IndexError> {
-    let (base, incoming) = (held.loaded().id.clone(), builder.begin(header(&held, covers))?);
-    let fill = move |incoming: &mut Incoming| {
-        let mut items = living(&held).peekable();
-        while items.peek().is_some() {
-            incoming.push(items.by_ref().take(BATCH_ITEMS).collect())?;
+struct Compactor {
+    config: Arc<Config>,
+    current: Current,
+    builder: Builder,
+    publisher: Publisher,
+    turns: Turns,
+    tries: Tries,
+}
+
+impl Compactor {
+    /// Compacts one generation, if one is due.
+    async fn look(&mut self) {
+        let mut due = due(&self.current.load(), &self.config);
+        self.tries.retain(|base| due.iter().any(|due| due.base == *base));
+        due.retain(|due| self.tries.may_try(&due.base));
+        let Some(base) = self.turns.first_of_ours(due).await else { return };
+        let Ok(place) = self.builder.reserve() else { return };
+        let began = Instant::now();
+        let outcome = match self.tries.built(&base) {
+            Some(built) => {
+                drop(place);
+                self.publisher.publish_compacted(built, base.clone()).await
+            }
+            None => self.compact(&base, place).await,
+        };
+        figures::compaction(began.elapsed(), if outcome.is_ok() { "published" } else { "failed" });
+        match outcome {
+            Ok(Moved { lsn, generation }) => tracing::info!(%generation, %base, %lsn, "compacted"),
+            Err(error @ IndexError::Superseded { .. }) => tracing::info!(%error, %base, "a compaction came too late"),
+            Err(error) => self.note_failure(&error, &base),
         }
-        Ok(())
-    };
-    let incoming = builder.filled(incoming, fill).await?;
-    let (id, _) = builder.build(incoming).await?;
-    crate::failpoint::reached("compaction_built");
-    publisher.publish_compacted(id, base).await.map(|moved| moved.generation)
+    }
+
+    /// Said once of a generation, however often it is tried.
+    fn note_failure(&mut self, error: &IndexError, base: &GenerationId) {
+        match (self.tries.note_failure(base, error), error) {
+            (false, _) => tracing::debug!(%error, %base, "a compaction failed again"),
+            (true, IndexError::GateRefused(_)) => {
+                tracing::warn!(%error, %base, "a compaction is not published; the next generation will be compacted again");
+            }
+            (true, IndexError::BuildDoesNotFit { .. } | IndexError::DoesNotFit { .. }) => {
+                tracing::warn!(%error, %base, "a compaction is put off until there is memory for it");
+            }
+            (true, _) => {
+                tracing::warn!(%error, %base, "a compaction failed and will be tried again, less and less often")
+            }
+        }
+    }
+
+    /// Builds and publishes what a space amounts to at a position. The space is let go once its items are copied.
+    async fn compact(&mut self, base: &GenerationId, place: OwnedSemaphorePermit) -> Result<Moved, IndexError> {
+        let superseded = || IndexError::Superseded { current: None };
+        let (held, covers) = held(&self.current.load(), base).ok_or_else(superseded)?;
+        let incoming = self.builder.begin(place, header(&held, covers))?;
+        let fill = move |incoming: &mut Incoming| {
+            let mut items = living(&held).peekable();
+            while items.peek().is_some() {
+                incoming.push(items.by_ref().take(BATCH_ITEMS).collect())?;
+            }
+            Ok(())
+        };
+        let incoming = self.builder.filled(incoming, fill).await?;
+        let (built, _) = self.builder.build(incoming).await?;
+        self.tries.note_built(base, built.clone());
+        crate::failpoint::reached("compaction_built");
+        self.publisher.publish_compacted(built, base.clone()).await
+    }
 }
 
 /// The spaces that need it.

@@ -5,13 +5,23 @@ use std::time::Duration;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use pagoda_commit_log::Lsn;
 
-use crate::{generation::Footprint, snapshot::Snapshot, troubles::Known};
+use crate::{
+    generation::Footprint,
+    snapshot::{HeldSpace, Snapshot},
+    troubles::Known,
+};
 
 const UNREACHABLE: &str = "index_log_unreachable_seconds";
 const WRITE_FAILING: &str = "index_write_failing_seconds";
 const LOAD_FAILING: &str = "index_load_failing_seconds";
 const COMPACTION_SECONDS: &str = "index_compaction_seconds";
 const COMPACTIONS: &str = "index_compactions_total";
+const ANONYMOUS: &str = "index_base_anonymous_bytes";
+const MAPPED: &str = "index_base_mapped_bytes";
+const BASE_ITEMS: &str = "index_base_items";
+const DELTA_ITEMS: &str = "index_delta_items";
+/// What is told of each space by itself.
+const OF_SPACE: [&str; 4] = [ANONYMOUS, MAPPED, BASE_ITEMS, DELTA_ITEMS];
 
 /// Says what each of these is, and shows as zero what may not happen for long.
 pub(crate) fn describe() {
@@ -20,10 +30,10 @@ pub(crate) fn describe() {
     describe_gauge!("index_checkpoint_age_commits", Unit::Count, "Commits since the newest checkpoint known.");
     describe_gauge!("index_tombstones", Unit::Count, "Deleted ids that are remembered.");
     describe_gauge!("index_generations", Unit::Count, "Generations that are current or can be rolled back to.");
-    describe_gauge!("index_base_items", Unit::Count, "Living items of the generation that is searched.");
-    describe_gauge!("index_delta_items", Unit::Count, "Living items written since that generation was built.");
-    describe_gauge!("index_base_anonymous_bytes", Unit::Bytes, "Memory of the generation that is searched.");
-    describe_gauge!("index_base_mapped_bytes", Unit::Bytes, "Files of the generation that are mapped, not read.");
+    describe_gauge!(BASE_ITEMS, Unit::Count, "Living items of the generation that is searched.");
+    describe_gauge!(DELTA_ITEMS, Unit::Count, "Living items written since that generation was built.");
+    describe_gauge!(ANONYMOUS, Unit::Bytes, "Memory of the generation that is searched.");
+    describe_gauge!(MAPPED, Unit::Bytes, "Files of the generation that are mapped, not read.");
     describe_gauge!(UNREACHABLE, Unit::Seconds, "For how long the log cannot be followed; 0: it is.");
     describe_gauge!(
         WRITE_FAILING,
@@ -50,10 +60,21 @@ pub(crate) fn show(snapshot: &Snapshot, head: Lsn, checkpoint: Lsn) {
     for held in &snapshot.spaces {
         let space = held.space().to_string();
         let Footprint { anonymous_bytes, mapped_bytes } = held.loaded().footprint;
-        gauge!("index_base_anonymous_bytes", "space" => space.clone()).set(anonymous_bytes as f64);
-        gauge!("index_base_mapped_bytes", "space" => space.clone()).set(mapped_bytes as f64);
-        gauge!("index_base_items", "space" => space.clone()).set(held.base_count() as f64);
-        gauge!("index_delta_items", "space" => space).set(held.delta().len() as f64);
+        gauge!(ANONYMOUS, "space" => space.clone()).set(anonymous_bytes as f64);
+        gauge!(MAPPED, "space" => space.clone()).set(mapped_bytes as f64);
+        gauge!(BASE_ITEMS, "space" => space.clone()).set(held.base_count() as f64);
+        gauge!(DELTA_ITEMS, "space" => space).set(held.delta().len() as f64);
+    }
+}
+
+/// Sets to zero what was told of spaces that are searched no longer.
+pub(crate) fn forget(replaced: &Snapshot, searched: &[HeldSpace]) {
+    for held in &replaced.spaces {
+        if searched.iter().any(|still| still.space() == held.space()) {
+            continue;
+        }
+        let space = held.space().to_string();
+        OF_SPACE.iter().for_each(|name| gauge!(*name, "space" => space.clone()).set(0.0));
     }
 }
 

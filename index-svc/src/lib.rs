@@ -8,6 +8,7 @@ pub mod attributes;
 mod background;
 pub mod build;
 pub mod builder;
+mod caller;
 mod checkpointer;
 pub mod collector;
 pub mod committer;

@@ -1,5 +1,7 @@
 //! [`Publisher`]: makes a stored generation current, or an older one current again: loads it first, so that what cannot be searched is not published.
 
+use tracing::Instrument;
+
 use crate::{
     committer::{Committer, Moved, Publish, RollBack},
     config::{Config, Role},
@@ -87,9 +89,16 @@ impl Publisher {
         }
         let searched =
             self.current.load().spaces.iter().find(|held| held.loaded().id == *id).map(|held| held.loaded().clone());
-        match searched {
-            Some(loaded) => Ok(Some(loaded)),
-            None => self.generations.load(id).await.map(Some),
+        if searched.is_some() {
+            return Ok(searched);
+        }
+        let (generations, wanted) = (self.generations.clone(), id.clone());
+        // To its end, also when nobody waits for it any more: until then it takes the memory that it reserved.
+        let load = tokio::spawn(async move { generations.load(&wanted).await }.in_current_span());
+        match load.await.unwrap_or_else(|e| Err(IndexError::Internal(e.to_string()))) {
+            // Another has published it, and this process is loading it already.
+            Err(IndexError::DoesNotFit { .. }) if self.is_current(id) => Ok(None),
+            loaded => loaded.map(Some),
         }
     }
 

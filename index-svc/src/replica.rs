@@ -25,7 +25,7 @@ use crate::{
     memory::Memory,
     record::Commit,
     snapshot::{HeldSpace, RetainedSpace, Snapshot, living_count},
-    state::{BatchEffect, Effect, State},
+    state::{BatchEffect, Effect, SpaceState, State},
     troubles::Troubles,
 };
 
@@ -229,12 +229,14 @@ impl Replica {
         self.replace(state).await
     }
 
-    /// Takes a newer state from elsewhere. What is searched and retained in it is laid over anew, everything else is loaded again.
+    /// Takes a newer state from elsewhere. What is searched is laid over anew, where all is known that was written since it was built; everything
+    /// else is loaded again.
     async fn replace(&mut self, state: State) -> Result<(), IndexError> {
         self.state = Arc::new(state);
         self.note_retained();
         for view in std::mem::take(&mut self.views) {
-            if self.state.space(view.space()).is_some_and(|space| space.retained(&view.loaded().id).is_some()) {
+            let covers = view.generation().manifest.covers_lsn;
+            if self.state.space(view.space()).is_some_and(|space| space.floor() <= covers) {
                 self.install(view.loaded().clone()).await?;
             }
         }
@@ -329,14 +331,18 @@ impl Replica {
         Ok(())
     }
 
-    /// Shows the state as a snapshot, unless a space that was searched, and is held still, is missing for the moment.
+    /// Shows the state as a snapshot, unless a space that was searched, and is held still, is missing for the moment: its generation is being loaded. One
+    /// that cannot be loaded holds up the writes of others no longer.
     fn show(&mut self) {
         let place = |view: &HeldSpace| self.state.spaces().iter().position(|space| space.space() == view.space());
-        let is_missing =
-            |space: &HeldSpace| place(space).is_some() && !self.views.iter().any(|v| v.space() == space.space());
-        if self.current.load().spaces.iter().any(is_missing) {
+        let is_searched = |space: &SpaceState| self.views.iter().any(|view| view.space() == space.space());
+        let is_awaited =
+            |space: &SpaceState| !is_searched(space) && !self.loading.has_failed(&space.current().generation);
+        let shown = self.current.load();
+        if shown.spaces.iter().any(|shown| self.state.space(shown.space()).is_some_and(is_awaited)) {
             return;
         }
+        drop(shown);
         let mut spaces = self.views.clone();
         spaces.sort_by_key(place);
         let head = self.log.as_ref().map_or(Lsn(0), Log::head);
@@ -347,8 +353,11 @@ impl Replica {
             retained: self.retained.clone(),
             floors: self.floors.clone(),
         };
+        self.loading.generations().note_use(snapshot.spaces.iter().map(|held| &held.loaded().id));
         crate::figures::show(&snapshot, head, self.checkpointer.newest());
-        self.freeing.start(self.current.replace(snapshot), &self.views);
+        let replaced = self.current.replace(snapshot);
+        crate::figures::forget(&replaced, &self.views);
+        self.freeing.start(replaced, &self.views);
     }
 
     fn note_retained(&mut self) {

@@ -46,20 +46,20 @@ impl Cache {
         remove_partial(directory)?;
         let cache = Self { directory: directory.into(), bytes_max, used: Arc::default() };
         found.sort();
-        found.iter().for_each(|(_, id)| cache.touch(id));
+        found.iter().for_each(|(_, id)| cache.note_use(id));
         Ok(cache)
     }
 
     /// An object of a generation, if it is here, mapped or read. Files are never written to once they have their name: a mapped one stays what
     /// it is, also when it is removed.
     pub(super) async fn read(&self, id: &GenerationId, name: &str, map: bool) -> Option<Blob> {
-        self.touch(id);
+        self.note_use(id);
         Blob::of_file(self.path(id, name), map).await
     }
 
     /// Keeps an object, making room by removing the generations that were used least recently.
     pub(super) async fn write(&self, id: &GenerationId, name: &str, bytes: Blob) {
-        self.touch(id);
+        self.note_use(id);
         let (cache, id, path) = (self.clone(), id.clone(), self.path(id, name));
         let kept = tokio::task::spawn_blocking(move || {
             cache.make_room(&id, bytes.len() as u64)?;
@@ -98,7 +98,8 @@ impl Cache {
         if total <= self.bytes_max { Ok(()) } else { Err(io::Error::other("it is larger than cache.bytes_max")) }
     }
 
-    fn touch(&self, id: &GenerationId) {
+    /// Notes that a generation is used now.
+    pub(super) fn note_use(&self, id: &GenerationId) {
         let mut used = self.lock();
         used.clock += 1;
         let now = used.clock;

@@ -66,7 +66,7 @@ impl Generations {
         }
     }
 
-    /// Writes a generation, its manifest last.
+    /// Writes a generation, its manifest last. Where that fails, what was written is deleted: on a disk without room it would leave none for the log.
     pub async fn save(
         &self,
         generation: Generation,
@@ -89,9 +89,17 @@ impl Generations {
         };
         let json = to_json(&manifest)?;
         let id = GenerationId::new(manifest.model, &sha256(&json));
-        self.put(&id, LIFETIME, to_json(&lifetime)?.into()).await?;
+        let is_own = self.create(&id, LIFETIME, to_json(&lifetime)?.into()).await?;
+        let stored = self.put_objects(&id, objects, json.into()).await;
+        if stored.is_err() && is_own {
+            self.discard(&id).await;
+        }
+        stored.map(|()| (id, manifest))
+    }
+
+    async fn put_objects(&self, id: &GenerationId, objects: Vec<Object>, manifest: Bytes) -> Result<(), IndexError> {
         for Object { path, bytes, .. } in &objects {
-            self.put(&id, path, bytes.clone()).await?;
+            self.put(id, path, bytes.clone()).await?;
             failpoint::reached("generation_object_stored");
         }
         // Freed beside the threads that search: to give so much memory back takes a while.
@@ -100,9 +108,20 @@ impl Generations {
             Ok(())
         })
         .await?;
-        self.put(&id, MANIFEST, json.into()).await?;
+        self.put(id, MANIFEST, manifest).await?;
         failpoint::reached("generation_stored");
-        Ok((id, manifest))
+        Ok(())
+    }
+
+    /// Deletes what is there of a generation that nobody knows of, as far as that can be done.
+    async fn discard(&self, id: &GenerationId) {
+        let deleted = async {
+            let listed = self.store.list(&format!("{}/{id}", self.prefix)).await?;
+            self.delete(id, listed.into_iter().map(|object| object.path).collect()).await
+        };
+        if let Err(error) = deleted.await {
+            tracing::warn!(%error, generation = %id, "what was stored of a generation stays until it is collected");
+        }
     }
 
     /// Reads the manifest of a generation.
@@ -146,6 +165,13 @@ impl Generations {
         Ok(Loaded { id: id.clone(), generation: Arc::new(generation), footprint, _memory: Arc::new(memory) })
     }
 
+    /// Notes that these are searched, so that the cache lets go of others first.
+    pub(crate) fn note_use<'a>(&self, ids: impl IntoIterator<Item = &'a GenerationId>) {
+        if let Some(cache) = &self.local.cache {
+            ids.into_iter().for_each(|id| cache.note_use(id));
+        }
+    }
+
     /// The shards to load: all, or those that the settings name, which must be there.
     fn wanted_shards(&self, manifest: &Manifest) -> Result<Vec<u32>, IndexError> {
         let shard_count = manifest.shard_count;
@@ -170,13 +196,19 @@ impl Generations {
     pub(crate) async fn stored(&self) -> Result<BTreeMap<GenerationId, (Lifetime, Vec<String>)>, IndexError> {
         let mut stored = BTreeMap::new();
         for (id, paths) in self.objects().await? {
-            if let Ok(json) = self.get(&id, LIFETIME).await
-                && let Ok(lifetime) = serde_json::from_slice(&json)
-            {
+            if let Some(lifetime) = self.lifetime(&id).await {
                 stored.insert(id, (lifetime, paths));
             }
         }
         Ok(stored)
+    }
+
+    /// How long a generation may be published. Of one that was stored for so long that it was collected meanwhile, the manifest alone says so.
+    async fn lifetime(&self, id: &GenerationId) -> Option<Lifetime> {
+        match self.get(id, LIFETIME).await {
+            Ok(json) => serde_json::from_slice(&json).ok(),
+            Err(_) => self.parse_manifest(id, &self.get(id, MANIFEST).await.ok()?).ok()?.lifetime,
+        }
     }
 
     /// Every generation on the store that was finished.
@@ -195,11 +227,7 @@ impl Generations {
 
     /// Says that a compaction of a generation begins after so many others; false where another process has said so first. Goes with the generation.
     pub(crate) async fn begin_compaction(&self, id: &GenerationId, after: usize) -> Result<bool, IndexError> {
-        match self.store.put_create(&self.path(id, &format!("{COMPACTION}{after}")), Bytes::new()).await {
-            Ok(()) => Ok(true),
-            Err(StoreError::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        self.create(id, &format!("{COMPACTION}{after}"), Bytes::new()).await
     }
 
     async fn objects(&self) -> Result<BTreeMap<GenerationId, Vec<String>>, IndexError> {
@@ -265,8 +293,14 @@ impl Generations {
 
     /// An object that is there already has the same bytes: the id is made from their digests.
     async fn put(&self, id: &GenerationId, name: &str, bytes: Bytes) -> Result<(), IndexError> {
+        self.create(id, name, bytes).await.map(drop)
+    }
+
+    /// Writes an object; false where one is there already.
+    async fn create(&self, id: &GenerationId, name: &str, bytes: Bytes) -> Result<bool, IndexError> {
         match self.store.put_create(&self.path(id, name), bytes).await {
-            Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(StoreError::AlreadyExists { .. }) => Ok(false),
             Err(e) => Err(e.into()),
         }
     }

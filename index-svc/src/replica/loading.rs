@@ -57,6 +57,11 @@ impl Loading {
         current.filter_map(|id| self.failed.get(id).map(|failure| (id.clone(), failure.error.clone()))).next()
     }
 
+    /// Whether the last try to load a generation failed.
+    pub(super) fn has_failed(&self, id: &GenerationId) -> bool {
+        self.failed.contains_key(id)
+    }
+
     /// A look at the log: brings the next try of what failed nearer.
     pub(super) fn tick(&mut self) {
         self.failed.values_mut().for_each(|failure| failure.looks_left = failure.looks_left.saturating_sub(1));

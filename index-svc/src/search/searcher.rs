@@ -1,16 +1,13 @@
 //! [`Searcher`]: runs searches off the async threads, a bounded number at once, and none longer than its caller waits.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use pagoda_ann::Stop;
 use pagoda_server::Deadline;
 use tokio::sync::Semaphore;
 
 use super::{Answer, Query, live_recall::LiveRecall, scope, search_bound};
-use crate::{config, current::Current, error::IndexError, generation::blocking};
+use crate::{caller::Caller, config, current::Current, error::IndexError, generation::blocking};
 
 /// Runs searches of the current snapshot.
 #[derive(Clone, Debug)]
@@ -18,17 +15,6 @@ pub struct Searcher {
     current: Current,
     permits: Arc<Semaphore>,
     live_recall: Option<LiveRecall>,
-}
-
-/// Raised when the caller goes away: its future is dropped.
-struct Caller {
-    gone: Arc<AtomicBool>,
-}
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        self.gone.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Searcher {
@@ -46,8 +32,7 @@ impl Searcher {
     pub async fn search(&self, query: Query, deadline: Deadline) -> Result<Answer, IndexError> {
         let permit = self.permits.clone().acquire_owned().await.map_err(|e| IndexError::Internal(e.to_string()))?;
         let snapshot = self.current.load_full();
-        let gone = Arc::new(AtomicBool::new(false));
-        let _caller = Caller { gone: gone.clone() };
+        let (_caller, gone) = Caller::new();
         let live_recall = self.live_recall.clone();
         let held = snapshot.space(query.space)?;
         let predicate = scope::bind(held, &query)?;

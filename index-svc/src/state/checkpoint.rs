@@ -106,13 +106,16 @@ fn space_from_disk(disk: DiskSpace) -> Result<SpaceState, CheckpointError> {
     if generations.is_empty() {
         return Err(invalid("a space without a generation"));
     }
-    Ok(SpaceState {
+    let mut space = SpaceState {
         space: disk.space_id.parse().map_err(invalid)?,
         embedding_dim: disk.embedding_dim as usize,
         generations,
         floor: Lsn(disk.floor),
         history: history.collect::<Result<_, CheckpointError>>()?,
-    })
+        fresh_count: 0,
+    };
+    space.count_fresh();
+    Ok(space)
 }
 
 fn published_to_disk(published: &Published) -> DiskPublished {

@@ -25,6 +25,8 @@ pub struct SpaceState {
     /// Writes up to here are in every retained generation, and forgotten.
     pub(super) floor: Lsn,
     pub(super) history: HashMap<ItemId, LastWrite>,
+    /// How many of these are items that the current generation does not contain.
+    pub(super) fresh_count: usize,
 }
 
 /// A generation that was published and is retained.
@@ -63,7 +65,7 @@ impl SpaceState {
     pub(super) fn new(space: SpaceId, covers: Lsn, tombstones: &HashMap<ItemId, Lsn>) -> Self {
         let deleted = tombstones.iter().filter(|(_, lsn)| **lsn > covers);
         let history = deleted.map(|(id, lsn)| (id.clone(), LastWrite { lsn: *lsn, item: None })).collect();
-        Self { space, embedding_dim: 0, generations: Vec::new(), floor: covers, history }
+        Self { space, embedding_dim: 0, generations: Vec::new(), floor: covers, history, fresh_count: 0 }
     }
 
     /// The space.
@@ -102,6 +104,18 @@ impl SpaceState {
         &self.history
     }
 
+    /// The items whose last write is an upsert that the current generation does not contain: as many as its delta has in all shards.
+    pub fn fresh_count(&self) -> usize {
+        self.fresh_count
+    }
+
+    /// How many of the generations before the current one, the latest first, can be gone back to with no more than so many writes to lay over any of them.
+    pub(crate) fn kept_within(&self, writes_max: usize) -> usize {
+        let since = |lsn| self.history.values().filter(|write| write.lsn > lsn).count();
+        let before = self.generations.iter().skip(1);
+        before.take_while(|retained| since(retained.known_from) <= writes_max).count()
+    }
+
     /// Every write after this position is known.
     pub fn floor(&self) -> Lsn {
         self.floor
@@ -109,12 +123,19 @@ impl SpaceState {
 
     pub(super) fn upsert(&mut self, lsn: Lsn, items: &[Item]) {
         for item in items {
-            self.history.insert(item.id.clone(), LastWrite { lsn, item: Some(Arc::new(item.clone())) });
+            self.write(&item.id, LastWrite { lsn, item: Some(Arc::new(item.clone())) });
         }
     }
 
     pub(super) fn delete(&mut self, lsn: Lsn, ids: &[ItemId]) {
-        self.history.extend(ids.iter().map(|id| (id.clone(), LastWrite { lsn, item: None })));
+        ids.iter().for_each(|id| self.write(id, LastWrite { lsn, item: None }));
+    }
+
+    fn write(&mut self, id: &ItemId, write: LastWrite) {
+        let covers = self.current().covers;
+        self.fresh_count += usize::from(write.is_fresh(covers));
+        let before = self.history.insert(id.clone(), write);
+        self.fresh_count -= usize::from(before.is_some_and(|before| before.is_fresh(covers)));
     }
 
     /// A compacted generation takes the place of the one that it was made from: to go back there would change nothing. Nor does anything change where the
@@ -147,6 +168,7 @@ impl SpaceState {
             self.embedding_dim = publication.embedding_dim;
         }
         self.forget();
+        self.count_fresh();
     }
 
     pub(super) fn roll_back(&mut self, lsn: Lsn, generation: &GenerationId) -> Result<(), Void> {
@@ -154,7 +176,13 @@ impl SpaceState {
         let mut target = self.generations.remove(found.ok_or(Void::NotRetained)?);
         target.current_since = lsn;
         self.generations.insert(0, target);
+        self.count_fresh();
         Ok(())
+    }
+
+    pub(super) fn count_fresh(&mut self) {
+        let covers = self.current().covers;
+        self.fresh_count = self.history.values().filter(|write| write.is_fresh(covers)).count();
     }
 
     fn ancestors_of(&self, publication: &Publication) -> Vec<GenerationId> {
@@ -182,6 +210,13 @@ impl SpaceState {
         let floor = self.generations.iter().map(|retained| retained.known_from).min();
         self.floor = self.floor.max(floor.unwrap_or_default());
         self.history.retain(|_, write| write.lsn > self.floor);
+    }
+}
+
+impl LastWrite {
+    /// Whether it is an item that a generation which covers so much does not contain.
+    fn is_fresh(&self, covers: Lsn) -> bool {
+        self.item.is_some() && self.lsn > covers
     }
 }
 

@@ -240,6 +240,9 @@ proptest! {
         let (state, effects) = fold(&commits);
         for held in state.spaces() {
             prop_assert!(held.generations().iter().all(|g| g.covers >= held.floor()));
+            let covers = held.current().covers;
+            let fresh = held.history().values().filter(|write| write.item.is_some() && write.lsn > covers);
+            prop_assert_eq!(held.fresh_count(), fresh.count());
             let of = u64::from_str_radix(&held.space().to_string(), 16).unwrap();
             for (id, (lsn, upserted)) in last_writes(&commits, &effects, of) {
                 if lsn > held.floor() {

@@ -72,3 +72,23 @@ async fn a_refresh_that_began_before_a_compaction_is_published_all_the_same() {
     index.publish_as(request).await.unwrap();
     assert_eq!(index.ids().await, names((0..60).chain(100..130)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn generations_before_are_kept_while_what_was_written_since_fits_a_delta() {
+    let settings = ["compaction.delta_items=20", "compaction.delta_share=0.1", "write.delta_items_max=50"];
+    let index = Index::holding(&memory(), &settings, 0..50).await;
+    let first = index.generations().await[0].generation_id.clone();
+    index.refresh(0..50).await.unwrap();
+    for (written, kept) in [(100, 2), (200, 2), (300, 1)] {
+        let base = index.generations().await[0].generation_id.clone();
+        index.upsert(written..written + 20).await.unwrap();
+        let listed = until("a compaction", async || {
+            let listed = index.generations().await;
+            (listed[0].compacted_from == base).then_some(listed)
+        })
+        .await;
+        let before: Vec<_> = listed.iter().skip(1).map(|generation| &generation.generation_id).collect();
+        assert_eq!(before, vec![&first; kept - 1], "after {written}");
+    }
+    assert_eq!(index.ids().await, names((0..50).chain(100..120).chain(200..220).chain(300..320)));
+}

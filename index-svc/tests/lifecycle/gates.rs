@@ -55,6 +55,18 @@ async fn what_was_written_since_the_catalog_was_read_counts_on_both_sides() {
 }
 
 #[tokio::test]
+async fn an_operator_replaces_what_is_damaged_also_where_nothing_is_searched() {
+    let store = memory();
+    let index = Index::holding(&store, &[], 0..100).await;
+    let (current, next) = (index.generations().await[0].generation_id.clone(), index.built(0..10).await);
+    store.put(&format!("index/main/generations/{current}/manifest.json"), "damaged".into()).await.unwrap();
+    let writer = Index::open(&store, &["index.roles=[write]"]).await;
+    writer.publish(&next).await.unwrap_err();
+    writer.publish_as(forced(&next, "ada")).await.unwrap();
+    until("the generation", async || (index.ids().await == names(0..10)).then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_process_that_does_not_search_counts_what_was_built() {
     let store = memory();
     let index = Index::holding(&store, &[], 0..100).await;

@@ -131,6 +131,11 @@ async fn orphans_are_collected_once_nobody_can_publish_them() {
     // A build that was killed: no manifest.
     let unfinished = index.built(0..5).await;
     store.delete(&format!("index/main/generations/{unfinished}/manifest.json")).await.unwrap();
+    // One that was collected while it was stored still.
+    let late_stored = index.built(0..5).await;
+    for name in ["lifetime.json", "shard-0/ids.bin"] {
+        store.delete(&format!("index/main/generations/{late_stored}/{name}")).await.unwrap();
+    }
     let current = index.refresh(0..6).await.unwrap();
     for n in 0..5 {
         index.upsert([n]).await.unwrap();
@@ -144,7 +149,8 @@ async fn orphans_are_collected_once_nobody_can_publish_them() {
         let stored = store.list("index/main/generations").await.unwrap();
         let left = |id: &str| stored.iter().any(|object| object.path.contains(id));
         assert!(left(&current));
-        (!left(&orphan) && !left(&unfinished) && !left(&replaced)).then_some(())
+        let orphans = [&orphan, &unfinished, &late_stored, &replaced];
+        (!orphans.into_iter().any(|id| left(id))).then_some(())
     })
     .await;
     assert_eq!(Index::open(&store, &set).await.ids().await, index.ids().await);

@@ -91,3 +91,22 @@ async fn one_that_only_searches_never_writes_to_the_store() {
     Index::open(&store, &["index.roles=[\"search\"]"]).await;
     assert_eq!(store.list("").await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_process_that_does_not_search_counts_what_is_fresh_and_not_what_is_known() {
+    let store = memory();
+    let index = Index::holding(&store, &["compaction.delta_items=0"], 0..4).await;
+    let writer = Index::open(&store, &["index.roles=[write]", "write.delta_items_max=10"]).await;
+    writer.upsert(100..110).await.unwrap();
+    assert_eq!(writer.upsert([110]).await.unwrap_err().code(), Code::ResourceExhausted);
+    writer.delete(100..105).await.unwrap();
+    writer.upsert(110..115).await.unwrap();
+    assert_eq!(writer.upsert([115]).await.unwrap_err().code(), Code::ResourceExhausted);
+    let followed = async || (index.lsn() == writer.lsn()).then_some(());
+    until("the writes", followed).await;
+    // What was written before is known still, for the sake of the generation before, and is not fresh.
+    index.refresh(0..14).await.unwrap();
+    until("the generation", followed).await;
+    writer.upsert(120..130).await.unwrap();
+    assert_eq!(writer.upsert([130]).await.unwrap_err().code(), Code::ResourceExhausted);
+}
