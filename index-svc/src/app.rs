@@ -34,6 +34,11 @@ pub enum AppError {
     /// The state could not be read.
     #[error("cannot start: {}{}", .0, way_out(.0))]
     Index(#[from] IndexError),
+    /// The task that writes and follows the log panicked.
+    #[error(
+        "what writes to the log and follows it has ended, by a fault that the log above tells: this process is of no use any more"
+    )]
+    Ended,
     /// The server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -61,10 +66,14 @@ pub async fn run(
     let service = build(config).await?;
     server.readiness().set_ready(is_ready(&service.troubles().now()));
     let follower = tokio::spawn(follow_readiness(service.troubles(), server.readiness()));
+    let ended = service.ended();
     server.add(IndexServiceServer::new(service).max_decoding_message_size(message_bytes_max), &LONG_METHODS);
-    let served = server.serve(listener, shutdown).await;
+    let served = tokio::select! {
+        served = server.serve(listener, shutdown) => served.map_err(AppError::from),
+        () = ended => Err(AppError::Ended),
+    };
     follower.abort();
-    Ok(served?)
+    served
 }
 
 /// Ready is who answers from what was published, however old, and who waits for the first generation; not who cannot load any.

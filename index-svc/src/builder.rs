@@ -109,7 +109,8 @@ impl Builder {
     }
 
     async fn store(&self, generation: Generation) -> Result<(GenerationId, Manifest), IndexError> {
-        let lifetime = Lifetime::of(self.current.load().lsn, self.config.generations.orphan_age_commits);
+        let (covers, begun) = (generation.manifest.covers_lsn, self.current.load().lsn);
+        let lifetime = Lifetime::of(covers, begun, self.config.generations.orphan_age_commits);
         let (id, manifest) = self.generations.save(generation, lifetime).await?;
         tracing::info!(generation = %id, report = ?manifest.report, failed_gates = ?manifest.failed_gates, "built");
         Ok((id, manifest))

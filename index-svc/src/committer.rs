@@ -60,6 +60,11 @@ impl Committer {
         Self { queue }
     }
 
+    /// Resolves when the task has ended although there is somebody to write: it panicked.
+    pub(crate) async fn ended(&self) {
+        self.queue.closed().await;
+    }
+
     /// Commits a write; returns once it is durable and visible.
     pub async fn write(&self, batch: Batch) -> Result<Lsn, IndexError> {
         self.submit(|done| Job::Write(batch, done)).await

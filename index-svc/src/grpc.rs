@@ -8,7 +8,6 @@ use pagoda_proto::index::v1::{
     self as proto, build_generation_request::Message, index_service_server::IndexService as Rpcs,
 };
 use pagoda_server::Deadline;
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
@@ -73,6 +72,12 @@ impl IndexService {
         self.current.clone()
     }
 
+    /// Resolves when nothing can be written any more, nor the log be followed: a fault of ours, which a restart mends.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let committer = self.committer.clone();
+        async move { committer.ended().await }
+    }
+
     /// What this process cannot do for the moment.
     pub fn troubles(&self) -> Troubles {
         self.troubles.clone()
@@ -84,22 +89,20 @@ impl IndexService {
         messages: impl Stream<Item = Result<proto::BuildGenerationRequest, Status>> + Send,
     ) -> Result<proto::BuildGenerationResponse, Status> {
         self.require(Role::Build)?;
-        let place = self.builder.reserve()?;
-        let incoming = self.receive(place, messages).await?;
+        let incoming = self.receive(messages).await?;
         let (id, manifest) = self.builder.build(incoming).await?;
         Ok(wire::build_response(&id, &manifest))
     }
 
     async fn receive(
         &self,
-        place: OwnedSemaphorePermit,
         messages: impl Stream<Item = Result<proto::BuildGenerationRequest, Status>> + Send,
     ) -> Result<Incoming, Status> {
         let mut messages = std::pin::pin!(messages);
         let mut incoming = match messages.next().await.transpose()?.and_then(|m| m.message) {
             Some(Message::Header(header)) => {
                 let lsn = self.current.load().lsn;
-                self.builder.begin(place, wire::header(header, lsn, self.config.build.values_max)?)?
+                self.builder.begin(self.builder.reserve()?, wire::header(header, lsn, self.config.build.values_max)?)?
             }
             Some(Message::Batch(_)) => return Err(wire::out_of_order("the header first", "a batch").into()),
             None => return Err(wire::out_of_order("the header first", "nothing").into()),

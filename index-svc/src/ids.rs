@@ -75,6 +75,11 @@ impl GenerationId {
         self.0.rsplit('-').next().is_some_and(|digest| digest.len() == 16 && manifest_sha256.starts_with(digest))
     }
 
+    /// The space of the model, which the id begins with.
+    pub fn space(&self) -> Option<SpaceId> {
+        self.0.split('-').next()?.parse().ok()
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,6 +1,11 @@
 //! The one composition root: store, registry, tower, index client, refreshes, service, server.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use pagoda_commit_log::Store;
 use pagoda_inference::{Tower, TowerLimits};
@@ -98,8 +103,11 @@ pub async fn run_on(
     // Ready without a model: the service is how a person learns that there is none.
     server.readiness().set_ready(true);
     let refreshes = app.refreshes.clone();
-    let stop = async move {
+    let grace = Duration::from_millis(config.drain.grace_ms);
+    let deadline = OnceLock::new();
+    let stop = async {
         shutdown.await;
+        deadline.get_or_init(|| Instant::now() + grace);
         refreshes.close();
     };
     figures::describe();
@@ -109,8 +117,9 @@ pub async fn run_on(
         never = app.models.follow(poll) => match never {},
         never = app.refreshes.follow(poll) => match never {},
     }
-    let grace = Duration::from_millis(config.drain.grace_ms);
-    if tokio::time::timeout(grace, app.refreshes.idle()).await.is_err() {
+    // One grace for both: who ends this process waits no longer.
+    let left = deadline.get().map_or(grace, |deadline| deadline.saturating_duration_since(Instant::now()));
+    if tokio::time::timeout(left, app.refreshes.idle()).await.is_err() {
         tracing::warn!("a refresh was still publishing when the grace had passed");
     }
     Ok(())

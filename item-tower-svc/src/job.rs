@@ -1,6 +1,7 @@
 //! A refresh as a one-shot job: `item-tower-svc refresh`, for a CronJob or a person without a running server.
 
 use std::{
+    io::{self, Write},
     pin::pin,
     time::{Duration, Instant},
 };
@@ -89,14 +90,20 @@ impl Lines {
         let due = self.0.is_none_or(|(state, since)| state != refresh.state || since.elapsed() >= LINE_EVERY);
         if due {
             self.0 = Some((refresh.state, Instant::now()));
-            println!("{}", line(refresh));
+            say(&line(refresh));
             if refresh.state.is_end() {
-                refresh.refused.first.iter().for_each(|row| println!("  refused: {row}"));
-                refresh.unfilterable.first.iter().for_each(|text| println!("  not filterable: {text}"));
-                refresh.undeclared.iter().for_each(|name| println!("  not filterable before a full refresh: `{name}`"));
+                refresh.refused.first.iter().for_each(|row| say(&format!("  refused: {row}")));
+                refresh.unfilterable.first.iter().for_each(|text| say(&format!("  not filterable: {text}")));
+                let undeclared = refresh.undeclared.iter();
+                undeclared.for_each(|name| say(&format!("  not filterable before a full refresh: `{name}`")));
             }
         }
     }
+}
+
+/// A refresh does not end because nobody reads what it says.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn line(refresh: &Refresh) -> String {

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", output::folded(&format!("error: {}", output::told(&error))));
+            output::tell(output::folded(&format!("error: {}", output::told(&error))));
             ExitCode::FAILURE
         }
     }

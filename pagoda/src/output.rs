@@ -94,13 +94,20 @@ pub(crate) fn noted(text: &str) -> String {
     folded(&format!("note: {text}"))
 }
 
-/// Prints a line; a reader that has gone (`| head`) is no failure.
+/// Prints a line; a reader that has gone (`| head`) is no failure, a full disk is one.
 pub(crate) fn say(text: impl std::fmt::Display) {
-    if let Err(error) = writeln!(io::stdout().lock(), "{text}")
-        && error.kind() == io::ErrorKind::BrokenPipe
-    {
-        std::process::exit(0);
+    if let Err(error) = writeln!(io::stdout().lock(), "{text}") {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        tell(format_args!("error: the output cannot be written: {error}"));
+        std::process::exit(1);
     }
+}
+
+/// Writes a line to standard error, if it can be written: what is done does not end for its telling.
+pub(crate) fn tell(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Prints a value as JSON.

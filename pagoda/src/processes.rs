@@ -21,12 +21,14 @@ use tokio::{
 
 use crate::{
     addresses::{Addresses, MetricsAddresses},
+    output::tell,
     settings::{Given, Settings, of_services},
     store::require_writable,
 };
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a service may take to leave beyond the grace of its settings.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 /// What is shown of a log: so many lines, of so many bytes at its end.
 const LAST_LINES: usize = 10;
@@ -57,6 +59,8 @@ struct Service {
     stdin: Option<ChildStdin>,
     /// Where its lines go; None: to standard error.
     log: Option<PathBuf>,
+    /// How long it may take to drain and to leave.
+    stop_timeout: Duration,
 }
 
 /// A service that is to start.
@@ -115,7 +119,7 @@ impl Processes {
         let ends = self.services.iter_mut().map(|service| Box::pin(service.child.wait()));
         let (end, place, _) = futures::future::select_all(ends).await;
         let service = self.services.remove(place);
-        eprintln!("{} has ended, the other services are being stopped", service.name);
+        tell(format_args!("{} has ended, the other services are being stopped", service.name));
         match end {
             Ok(status) => service.ended(status),
             Err(error) => anyhow!("{} cannot be waited for: {error}", service.name),
@@ -136,13 +140,13 @@ impl Processes {
 impl Service {
     async fn stop(mut self) -> Result<()> {
         drop(self.stdin.take());
-        match timeout(STOP_TIMEOUT, self.child.wait()).await {
+        match timeout(self.stop_timeout, self.child.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(self.ended(status)),
             Ok(Err(error)) => bail!("{} cannot be waited for: {error}", self.name),
             Err(_) => {
                 self.child.kill().await?;
-                bail!("{} did not leave within {} s and was killed", self.name, STOP_TIMEOUT.as_secs());
+                bail!("{} did not leave within {} s and was killed", self.name, self.stop_timeout.as_secs());
             }
         }
     }
@@ -204,7 +208,7 @@ async fn launch(
     command.process_group(0).kill_on_drop(true);
     let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
     let stdin = child.stdin.take();
-    services.push(Service { name, child, stdin, log });
+    services.push(Service { name, child, stdin, log, stop_timeout: settings.grace() + STOP_TIMEOUT });
     services.last_mut().expect("it was just pushed").announced(&announce).await
 }
 

@@ -7,6 +7,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::output::tell;
+
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// A bar on standard error, hidden where that is no terminal; its total may be set later.
@@ -57,7 +59,7 @@ impl Stages {
     /// A line of a log, but not the same twice.
     fn log(&mut self, line: String) {
         if line != self.last_line.0 {
-            eprintln!("{line}");
+            tell(&line);
             self.last_line = (line, Instant::now());
         }
     }
@@ -67,7 +69,7 @@ impl Stages {
         if self.terminal {
             self.bar.println(text);
         } else {
-            eprintln!("{text}");
+            tell(text);
         }
     }
 

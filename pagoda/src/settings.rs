@@ -7,6 +7,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::Output,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -84,6 +85,12 @@ impl Settings {
         }
         command.args(&self.args);
         command
+    }
+
+    /// How long calls may go on after it was told to stop.
+    pub(crate) fn grace(&self) -> Duration {
+        let ms = at(&self.chosen, "drain.grace_ms").and_then(toml::Value::as_integer).unwrap_or_default();
+        Duration::from_millis(ms.try_into().unwrap_or_default())
     }
 
     fn is_chosen(&self, key: &str) -> bool {

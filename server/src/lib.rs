@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+mod connections;
 mod descriptors;
 pub mod metrics_endpoint;
 pub mod process;

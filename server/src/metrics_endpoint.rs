@@ -2,12 +2,14 @@
 //!
 //! It binds its own listener, so that port 0 works and the port can be announced.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
 };
 
 use crate::stack;
@@ -16,6 +18,10 @@ use crate::stack;
 const LATENCY_BUCKETS_S: [f64; 16] =
     [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a scraper may take to ask.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// More than one scraper is rare, and probes ask here as well; none can pile up memory.
+const SCRAPES_AT_ONCE: usize = 16;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Starts to record metrics and to serve them at `address`; returns the address bound.
@@ -38,11 +44,19 @@ async fn upkeep(handle: PrometheusHandle) {
     }
 }
 
-/// One scrape at a time: more than one scraper is rare, and none can pile up memory.
 async fn accept(listener: TcpListener, handle: PrometheusHandle) {
-    loop {
+    let places = Arc::new(Semaphore::new(SCRAPES_AT_ONCE));
+    // The semaphore is never closed.
+    while let Ok(place) = places.clone().acquire_owned().await {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::time::timeout(SCRAPE_TIMEOUT, answer(stream, &handle)).await),
+            Ok((stream, _)) => {
+                let handle = handle.clone();
+                tokio::spawn(async move {
+                    let _place = place;
+                    // Who does not take the answer is not told why.
+                    let _ = timeout(SCRAPE_TIMEOUT, answer(stream, &handle)).await;
+                });
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
@@ -51,7 +65,7 @@ async fn accept(listener: TcpListener, handle: PrometheusHandle) {
 async fn answer(mut stream: TcpStream, handle: &PrometheusHandle) -> io::Result<()> {
     let mut head = [0; 1024];
     // Whatever is asked, and however much of it has arrived: the answer is the same.
-    let _asked = stream.read(&mut head).await?;
+    let _asked = timeout(ASK_TIMEOUT, stream.read(&mut head)).await??;
     let body = handle.render();
     let length = body.len();
     let head = format!(
@@ -60,4 +74,30 @@ async fn answer(mut stream: TcpStream, handle: &PrometheusHandle) -> io::Result<
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
     stream.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_says_nothing_holds_up_nobody_for_long() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let recorder = PrometheusBuilder::new().build_recorder();
+        tokio::spawn(accept(listener, recorder.handle()));
+        let mut silent = Vec::new();
+        for _ in 0..2 * SCRAPES_AT_ONCE {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let began = Instant::now();
+        let mut scraper = TcpStream::connect(address).await.unwrap();
+        scraper.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        scraper.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(began.elapsed() < 2 * SCRAPE_TIMEOUT, "{:?}", began.elapsed());
+    }
 }

@@ -7,10 +7,14 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Command, ExitCode},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     cli::ServerArgs,
@@ -29,13 +33,53 @@ const SINGLE_THREADED: [&str; 3] = ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "OPE
 pub struct Process {
     /// The bound listener of the gRPC server.
     pub listener: TcpListener,
-    stop_with_stdin: bool,
+    stop: Stop,
+}
+
+/// That the process should stop, heard from its start on: as the first process of a container it would not be ended by a signal that it does not hear.
+#[derive(Clone, Debug)]
+struct Stop {
+    requested: watch::Receiver<bool>,
+    /// Whether the body listens, and drains; before, nothing is lost by ending at once.
+    is_awaited: Arc<AtomicBool>,
 }
 
 impl Process {
     /// Splits into the listener and the future that resolves when the process should stop.
     pub fn into_parts(self) -> (TcpListener, impl Future<Output = ()> + Send) {
-        (self.listener, shutdown::requested(self.stop_with_stdin))
+        let stop = self.stop;
+        (self.listener, async move {
+            stop.is_awaited.store(true, Ordering::SeqCst);
+            stop.requested().await;
+        })
+    }
+}
+
+impl Stop {
+    fn listen(stop_with_stdin: bool) -> Self {
+        let (tell, requested) = watch::channel(false);
+        let heard = shutdown::requested(stop_with_stdin);
+        tokio::spawn(async move {
+            heard.await;
+            tell.send_replace(true);
+            // Who asks later is to find it.
+            tell.closed().await;
+        });
+        Self { requested, is_awaited: Arc::default() }
+    }
+
+    async fn requested(mut self) {
+        // The sender lives as long as this.
+        let _ = self.requested.wait_for(|requested| *requested).await;
+    }
+
+    /// Resolves when the process should stop, and its body does not listen yet.
+    async fn requested_early(self) {
+        let is_awaited = self.is_awaited.clone();
+        self.requested().await;
+        if is_awaited.load(Ordering::SeqCst) {
+            std::future::pending().await
+        }
     }
 }
 
@@ -79,8 +123,16 @@ where
 {
     with_single_threaded_math();
     run(args, async |config: C| {
-        let process = start(config.sections().listen, args).await.map_err(|e| format!("cannot start: {e}"))?;
-        body(config, process).await.map_err(|e| e.to_string())
+        let stop = Stop::listen(args.stop_with_stdin);
+        let process =
+            start(config.sections().listen, args, stop.clone()).await.map_err(|e| format!("cannot start: {e}"))?;
+        tokio::select! {
+            ended = body(config, process) => ended.map_err(|e| e.to_string()),
+            () = stop.requested_early() => {
+                tracing::info!("stopped before it served");
+                Ok(())
+            }
+        }
     })
 }
 
@@ -109,6 +161,7 @@ fn run<C: ServiceConfig>(args: &ServerArgs, body: impl AsyncFnOnce(C) -> Result<
         return ExitCode::SUCCESS;
     }
     telemetry::init(config.sections().log);
+    raise_file_limit();
     log_settings(&config);
     match block_on(body(config)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -116,6 +169,15 @@ fn run<C: ServiceConfig>(args: &ServerArgs, body: impl AsyncFnOnce(C) -> Result<
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Each connection is a file; the limit that shells and service managers set by default is for programs that cannot have many.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
 
@@ -140,7 +202,7 @@ fn block_on(body: impl Future<Output = Result<(), String>>) -> Result<(), String
     ended
 }
 
-async fn start(listen: &Listen, args: &ServerArgs) -> io::Result<Process> {
+async fn start(listen: &Listen, args: &ServerArgs, stop: Stop) -> io::Result<Process> {
     let metrics_address = match listen.metrics_address.as_str() {
         "" => None,
         address => {
@@ -157,7 +219,7 @@ async fn start(listen: &Listen, args: &ServerArgs) -> io::Result<Process> {
         let announcement = Announcement { address, metrics_address, pid: std::process::id() };
         announce(path, &announcement).map_err(|e| naming(&format!("--announce {}", path.display()), e))?;
     }
-    Ok(Process { listener, stop_with_stdin: args.stop_with_stdin })
+    Ok(Process { listener, stop })
 }
 
 /// Written beside and renamed, so that a reader never sees half of it.

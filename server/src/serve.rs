@@ -6,13 +6,14 @@ use tokio::{net::TcpListener, sync::oneshot};
 use tonic::{
     server::NamedService,
     service::{Routes, RoutesBuilder},
-    transport::{Server, server::TcpIncoming},
+    transport::Server,
 };
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
 use crate::{
     config::{Limits, Sections},
+    connections::{self, Patience},
     readiness::{self, Readiness},
     stack::{self, Request, Response},
 };
@@ -23,6 +24,8 @@ const STREAMS_PER_CONNECTION: u32 = 1024;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// How often a silent peer is asked whether it is there, and how long it may take to say so.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Connections at once, and how long one may take to say that it speaks HTTP/2.
+const PATIENCE: Patience = Patience { connections_max: 16_384, preface: Duration::from_secs(10) };
 /// Connections that were reset before they were accepted, against a reset flood.
 const PENDING_RESETS_MAX: usize = 64;
 
@@ -84,10 +87,11 @@ impl GrpcServer {
         readiness::report(&reporter, &self.services, self.readiness.is_ready()).await;
         let follower = tokio::spawn(self.readiness.clone().follow(reporter.clone(), self.services.clone()));
         let (stop, stopped) = oneshot::channel::<()>();
-        let mut server = Box::pin(transport().add_routes(self.routes.routes()).serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE)),
-            async { drop(stopped.await) },
-        ));
+        let mut server = Box::pin(
+            transport()
+                .add_routes(self.routes.routes())
+                .serve_with_incoming_shutdown(connections::accepted(listener, PATIENCE), async { drop(stopped.await) }),
+        );
         let ended = tokio::select! {
             ended = &mut server => Some(ended),
             () = shutdown => None,

@@ -5,22 +5,26 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// Resolves when the process should stop.
-pub async fn requested(stop_with_stdin: bool) {
-    let reason = tokio::select! {
-        () = received(SignalKind::terminate()) => "SIGTERM",
-        () = received(SignalKind::interrupt()) => "SIGINT",
-        () = stdin_closed(), if stop_with_stdin => "end of standard input",
-    };
-    tracing::info!(reason, "stopping");
+/// Resolves when the process should stop. Signals are heard from this call on, and not only once what it returns is awaited.
+pub fn requested(stop_with_stdin: bool) -> impl Future<Output = ()> + Send {
+    let terminated = received(SignalKind::terminate());
+    let interrupted = received(SignalKind::interrupt());
+    async move {
+        let reason = tokio::select! {
+            () = terminated => "SIGTERM",
+            () = interrupted => "SIGINT",
+            () = stdin_closed(), if stop_with_stdin => "end of standard input",
+        };
+        tracing::info!(reason, "stopping");
+    }
 }
 
-async fn received(kind: SignalKind) {
-    match signal(kind) {
-        Ok(mut signals) => drop(signals.recv().await),
-        Err(error) => {
-            tracing::warn!(%error, ?kind, "cannot listen for a signal");
-            std::future::pending().await
+fn received(kind: SignalKind) -> impl Future<Output = ()> + Send {
+    let signals = signal(kind).inspect_err(|error| tracing::warn!(%error, ?kind, "cannot listen for a signal"));
+    async move {
+        match signals {
+            Ok(mut signals) => drop(signals.recv().await),
+            Err(_) => std::future::pending().await,
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::config::{Log, LogFormat};
 pub fn init(log: &Log) {
     // `validate` has seen the filter; should it not parse after all, `info` is better than silence.
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // A line that cannot be written, on a full disk, say, or to a reader that has gone, is lost; to tell of it there would be a panic of whoever logs.
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).log_internal_errors(false);
     let colours = stderr().is_terminal();
     let _already_started = match log.format {
         LogFormat::Text => {

@@ -208,3 +208,16 @@ async fn where_nothing_can_be_renamed_writes_go_on_and_the_log_is_cleaned_up_onc
     let service = Service::start(&place, "index-svc", &SETTINGS);
     assert_holds(&mut client(&service), &acknowledged, true, "was acknowledged").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_line_that_cannot_be_written_ends_nothing() {
+    let place = Place::new();
+    let mut command = place.command("index-svc");
+    command.stderr(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let service = Service::start_as(command, &place, "index-svc", &[]);
+    let mut index = client(&service);
+    refresh(&mut index, ITEMS).await;
+    upsert(&mut index, 100).await.unwrap();
+    assert!(holds(&mut index, 100).await);
+    service.stop();
+}

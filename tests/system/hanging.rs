@@ -60,3 +60,18 @@ fn a_service_that_is_stopped_for_a_while_is_told_and_answers_afterwards() {
     index.signal("CONT");
     place.ok(&["generations", "--addresses", "hanging.json"]);
 }
+
+#[test]
+fn a_service_that_waits_for_its_store_when_it_starts_leaves_when_it_is_told_to() {
+    let place = Place::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    for program in ["index-svc", "user-tower-svc", "item-tower-svc"] {
+        let mut command = place.command(program);
+        command.env("AWS_ENDPOINT", format!("http://{}", silent.local_addr().unwrap())).env("AWS_ALLOW_HTTP", "true");
+        command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
+        let service = Service::start_as(command, &place, program, &["store.url=s3://bucket/data"]);
+        let began = Instant::now();
+        service.stop();
+        assert!(began.elapsed() < SOON / 4, "{program}: {:?}", began.elapsed());
+    }
+}

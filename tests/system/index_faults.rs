@@ -1,18 +1,12 @@
 //! index-svc killed where it hurts most, without room on the disk, without its store. See docs/reliability.md.
 
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::process::ExitStatusExt,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, io::Write as _, os::unix::process::ExitStatusExt, process::Command};
 
 use pagoda_proto::index::v1::ListGenerationsRequest;
 use tonic::Code;
 
 use crate::{
-    harness::{DEADLINE, Place, Service, program_path},
+    harness::{Place, Service, program_path},
     index_calls::{client, is_away, publish},
     numbered_items::{DIM, build, holds, refresh, status, until, upsert},
 };

@@ -94,6 +94,10 @@ pub struct Lifetime {
     pub publishable_until_lsn: Lsn,
     /// Who has seen this position, and that no space retains it, may delete its objects.
     pub collectable_from_lsn: Lsn,
+    /// Writes up to this position are contained. Who has seen that its space no longer knows the later ones one by one, and does not retain it, may delete
+    /// its objects as well. Older versions did not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covers_lsn: Option<Lsn>,
 }
 
 /// The size and digest of one object.
@@ -140,12 +144,13 @@ impl Manifest {
 }
 
 impl Lifetime {
-    /// Of a generation that begins to be stored now, and becomes old when the log has grown by so many commits.
-    pub fn of(begun: Lsn, age_commits: u64) -> Self {
+    /// Of a generation that covers so much, begins to be stored now, and becomes old when the log has grown by so many commits.
+    pub fn of(covers: Lsn, begun: Lsn, age_commits: u64) -> Self {
         Self {
             begun_lsn: begun,
             publishable_until_lsn: Lsn(begun.0.saturating_add(age_commits / 2)),
             collectable_from_lsn: Lsn(begun.0.saturating_add(age_commits)),
+            covers_lsn: Some(covers),
         }
     }
 }

@@ -122,6 +122,27 @@ async fn another_process_serves_what_this_one_rolls_back_to() {
 }
 
 #[tokio::test]
+async fn what_was_replaced_for_good_is_collected_at_once_however_quiet_the_log_is() {
+    let store = memory();
+    let index = Index::holding(&store, &["generations.retained_max=1"], 0..4).await;
+    let refused = index.built(0..1).await;
+    for n in 5..12 {
+        index.refresh(0..n).await.unwrap();
+        let listed = index.generations().await;
+        let kept: Vec<&str> = listed.iter().map(|generation| generation.generation_id.as_str()).collect();
+        until("the collection", async || {
+            let stored = store.list("index/main/generations").await.unwrap();
+            let ids = stored.iter().map(|object| object.path.split('/').nth(3).unwrap());
+            let left: std::collections::BTreeSet<&str> = ids.filter(|id| !kept.contains(id)).collect();
+            // The first two cover as much as what is retained.
+            (left.is_empty() || n < 7 && left.len() == 1).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(index.publish(&refused).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
 async fn orphans_are_collected_once_nobody_can_publish_them() {
     let store = memory();
     let set = ["generations.orphan_age_commits=8", "generations.retained_max=0"];

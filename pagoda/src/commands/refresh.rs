@@ -24,7 +24,7 @@ use crate::{
     addresses::Addresses,
     cli::RefreshArgs,
     clients::{Clients, SERVED_TIMEOUT},
-    output::{count, noted, say, say_json},
+    output::{count, noted, say, say_json, tell},
     progress::bar,
     refusal::refusal,
     store::folder,
@@ -118,7 +118,7 @@ pub(crate) async fn refresh(
     };
     if let Err(why) = brought.await {
         // What was left out may well be the reason.
-        refreshed.notes().for_each(|text| eprintln!("{}", noted(&text)));
+        refreshed.notes().for_each(|text| tell(noted(&text)));
         return Err(why);
     }
     Ok(refreshed)
@@ -136,7 +136,7 @@ async fn mode(full: bool, registry: &Registry, clients: &mut Clients) -> Result<
     if held {
         return Ok(RefreshMode::Incremental);
     }
-    eprintln!("the refresh is a full one: the index has nothing of model {} yet", newest.label);
+    tell(format_args!("the refresh is a full one: the index has nothing of model {} yet", newest.label));
     Ok(RefreshMode::Full)
 }
 

@@ -22,7 +22,7 @@ use crate::{
     channel::DEADLINE,
     cli::DemoArgs,
     clients::Clients,
-    output::{say, table},
+    output::{say, table, tell},
     processes::{Plan, Processes},
     refusal::refusal,
     settings::Given,
@@ -30,27 +30,35 @@ use crate::{
 use summary::Summary;
 
 pub(crate) async fn run(args: DemoArgs) -> Result<()> {
-    let place = Place::new(args.dir.as_deref())?;
+    let mut place = Place::new(args.dir.as_deref())?;
+    let done = run_in(&args, &place).await;
+    if done.is_err() {
+        place.keep();
+    }
+    done
+}
+
+async fn run_in(args: &DemoArgs, place: &Place) -> Result<()> {
     let began = Instant::now();
     let mut summary = Summary::default();
-    let world = generate_data(&args, &place, &mut summary)?;
-    train_model(&place, &mut summary).await?;
-    let processes = start(&place, &mut summary).await?;
+    let world = generate_data(args, place, &mut summary)?;
+    train_model(place, &mut summary).await?;
+    let processes = start(place, &mut summary).await?;
     // On an error the children are killed with `processes`; in order they drain.
-    serve(&place, &world, &processes, &mut summary).await?;
+    serve(place, &world, &processes, &mut summary).await?;
     summary.seconds.insert("total", began.elapsed().as_secs_f64());
     summary.say();
     if let Some(path) = &args.summary {
         write_whole(path, &serde_json::to_vec_pretty(&summary)?)?;
     }
-    end(args.keep, &place, processes).await
+    end(args.keep, place, processes).await
 }
 
 /// Where the demo works.
 struct Place {
     dir: PathBuf,
     /// Removes the directory at the end, where it is a temporary one.
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
 }
 
 impl Place {
@@ -60,7 +68,14 @@ impl Place {
         let dir = named.or(temporary.as_ref().map(TempDir::path)).context("a directory was named or made")?;
         let dir = std::path::absolute(dir)?;
         std::fs::create_dir_all(dir.join("logs")).with_context(|| format!("cannot make {}", dir.display()))?;
-        Ok(Self { dir, _temporary: temporary })
+        Ok(Self { dir, temporary })
+    }
+
+    /// Leaves what is there: the services' logs tell what went wrong.
+    fn keep(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            tell(format_args!("what the demo made is left in {}", temporary.keep().display()));
+        }
     }
 
     fn data(&self) -> PathBuf {
