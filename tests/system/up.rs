@@ -22,7 +22,10 @@ fn a_service_that_is_killed_is_named_and_the_others_are_drained() {
         assert!(end.starts_with(&format!("{killed} was killed by signal 9")), "{log}");
         assert!(end.contains(&format!("[{killed}]")), "it says where its last lines are: {log}");
         for other in others {
-            let drained = |line: &&str| line.starts_with(&format!("[{other}] ")) && line.contains("draining");
+            let drained = |line: &&str| {
+                line.starts_with(&format!("[{other}] "))
+                    && (line.contains("draining") || line.contains("stopped before it served"))
+            };
             assert!(log.lines().any(|line| drained(&line)), "{other} was not drained: {log}");
             assert!(!end.contains(&format!("{other} ")), "{log}");
         }
