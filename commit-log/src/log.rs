@@ -217,7 +217,7 @@ impl Log {
         }
     }
 
-    pub(crate) fn retries(&self) -> Retries<'_> {
+    pub(crate) fn retries(&self) -> Retries {
         Retries::new(&self.options)
     }
 

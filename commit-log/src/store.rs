@@ -13,13 +13,18 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, path::Path};
-use tokio::{sync::OnceCell, time::Instant};
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    client::{HttpError, HttpErrorKind},
+    path::Path,
+};
+use tokio::sync::OnceCell;
 
 use crate::{
     credentials::NotGiven,
     directory::Directory,
     open::Opened,
+    options::Retries,
     store_error::{Access, StoreError},
 };
 
@@ -30,7 +35,8 @@ pub struct StoreOptions {
     pub request_timeout: Duration,
     /// How long connecting to a bucket may take.
     pub connect_timeout: Duration,
-    /// How long a call is tried again before it fails: on a bucket that answers 429 or 5xx, breaks off or is silent.
+    /// How long a call is tried again before it fails, on a bucket that answers 429 or 5xx, breaks off or is silent. It starts with the first
+    /// failure, so that what takes long in any case is tried again as well.
     pub retry_budget: Duration,
     /// The slowest transfer that is waited for, in bytes a second.
     pub bytes_per_second_min: u64,
@@ -134,7 +140,8 @@ impl Store {
         self.put_mode(path, bytes, PutMode::Overwrite).await
     }
 
-    /// Writes an object; [`StoreError::AlreadyExists`] when one is there, which is left as it is.
+    /// Writes an object; [`StoreError::AlreadyExists`] when one is there, which is left as it is. That may be this very put's, tried again
+    /// after it had broken off.
     pub async fn put_create(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
         self.put_mode(path, bytes, PutMode::Create).await
     }
@@ -262,7 +269,7 @@ impl Store {
         Ok(listed)
     }
 
-    /// Tries a call again that got no reply in time; what else may pass, the client of a bucket has tried again itself.
+    /// Tries a call again that got no reply in time or broke off; what else may pass, the client of a bucket has tried again itself.
     async fn call<T, F>(
         &self,
         access: Access,
@@ -273,15 +280,19 @@ impl Store {
     where
         F: Future<Output = object_store::Result<T>>,
     {
-        let ends = Instant::now() + self.options.retry_budget;
+        let mut retries = Retries::within(self.options.retry_budget);
         loop {
-            match call().await {
+            let error = match call().await {
                 Ok(done) => {
                     self.has_answered.store(true, Ordering::Relaxed);
                     return Ok(done);
                 }
-                Err(error) if repeatable && timed_out(&error) && Instant::now() < ends => {}
-                Err(error) => return Err(self.failed(access, path, error)),
+                Err(error) => error,
+            };
+            let silent = timed_out(&error);
+            let failing = if silent { self.options.request_timeout } else { Duration::ZERO };
+            if !(repeatable && (silent || broke_off(&error)) && retries.another_after(failing).await) {
+                return Err(self.failed(access, path, error));
             }
         }
     }
@@ -320,6 +331,14 @@ impl std::error::Error for TimedOut {}
 
 fn timed_out(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::Generic { source, .. } if source.is::<TimedOut>())
+}
+
+/// Whether a connection failed amid a request, after which the client of a bucket does not repeat a create-only put: it may have landed. One that was
+/// never made, it has tried again itself.
+fn broke_off(error: &object_store::Error) -> bool {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |&cause| cause.source());
+    let failed = causes.find_map(|cause| cause.downcast_ref::<HttpError>()).map(HttpError::kind);
+    failed.is_some_and(|kind| !matches!(kind, HttpErrorKind::Connect | HttpErrorKind::Request))
 }
 
 fn parse(path: &str) -> Result<Path, StoreError> {

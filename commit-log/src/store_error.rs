@@ -28,7 +28,7 @@ pub enum StoreError {
         /// The object.
         path: String,
     },
-    /// A create-only put found an object in its place. It may be this very put's, when a reply was lost on the way.
+    /// A create-only put found an object in its place. It may be this very put's, when it broke off or its reply was lost.
     #[error("object `{path}` already exists")]
     AlreadyExists {
         /// The object.

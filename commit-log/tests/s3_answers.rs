@@ -1,4 +1,5 @@
-//! How the answers of a real S3 reach the log that moto never gives: 409 to a create-only put, and 503. The S3 here is a few lines.
+//! How the answers of a real S3 reach the log that moto never gives: 409 to a create-only put, 503, and a connection that is reset. The S3 here is
+//! a few lines.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,13 +16,17 @@ use object_store::aws::AmazonS3Builder;
 use pagoda_commit_log::{Log, Lsn, Store, StoreError};
 
 /// What the server does with one put.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Conflict,
     /// It is done, and then answered so.
     ConflictAfterLanding,
     SlowDown,
     Forbidden,
+    /// The connection is reset amid the body.
+    Reset,
+    /// It is done, and then the connection is reset.
+    ResetAfterLanding,
 }
 
 #[derive(Clone, Default)]
@@ -55,7 +60,8 @@ impl Server {
 
     /// Answers requests until the client hangs up.
     fn serve(&self, connection: &TcpStream) -> Option<()> {
-        let mut reader = BufReader::new(connection);
+        // It reads no byte that is not asked for: what lies unread when a connection is closed has it reset.
+        let mut reader = BufReader::with_capacity(1, connection);
         loop {
             let (mut line, mut request, mut length, mut creates) = (String::new(), String::new(), 0, false);
             while reader.read_line(&mut line).ok()? > 2 {
@@ -69,15 +75,30 @@ impl Server {
                 creates |= lower.starts_with("if-none-match: *");
                 line.clear();
             }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).ok()?;
             let mut words = request.split_whitespace();
-            let (status, body) = self.answer(words.next()?, words.next()?, body, creates);
+            let (method, path) = (words.next()?, words.next()?);
+            let mut body = vec![0; length];
+            if method == "PUT" && self.next_is(Answer::Reset) {
+                return None;
+            }
+            if method == "PUT" && self.next_is(Answer::ResetAfterLanding) {
+                reader.read_exact(&mut body[..length - 1]).ok()?;
+                connection.peek(&mut body[length - 1..]).ok()?;
+                self.objects.lock().unwrap().insert(path.to_owned(), body);
+                return None;
+            }
+            reader.read_exact(&mut body).ok()?;
+            let (status, body) = self.answer(method, path, body, creates);
             let headers = "ETag: \"x\"\r\nLast-Modified: Thu, 26 Nov 2026 10:00:00 GMT";
             let mut connection = connection;
             write!(connection, "HTTP/1.1 {status}\r\n{headers}\r\nContent-Length: {}\r\n\r\n", body.len()).ok()?;
             connection.write_all(&body).ok()?;
         }
+    }
+
+    /// Whether the next put is answered so; it is, then.
+    fn next_is(&self, answer: Answer) -> bool {
+        self.answers.lock().unwrap().pop_front_if(|next| *next == answer).is_some()
     }
 
     fn answer(&self, method: &str, path: &str, body: Vec<u8>, creates: bool) -> (&'static str, Vec<u8>) {
@@ -90,7 +111,7 @@ impl Server {
                     Some(Answer::SlowDown) => return ("503 Slow Down", Vec::new()),
                     Some(Answer::Forbidden) => return ("403 Forbidden", Vec::new()),
                     None if creates && objects.contains_key(path) => return ("412 Precondition Failed", Vec::new()),
-                    Some(Answer::ConflictAfterLanding) | None => objects.insert(path.to_owned(), body),
+                    Some(_) | None => objects.insert(path.to_owned(), body),
                 };
                 (if answer.is_some() { "409 Conflict" } else { "200 OK" }, Vec::new())
             }
@@ -135,4 +156,23 @@ async fn a_403_is_no_permission_and_not_tried_again() {
     let error = store.put_create("a", Bytes::from_static(b"one")).await.unwrap_err();
     assert!(matches!(error, StoreError::Denied { .. }) && !error.may_pass(), "{error:?}");
     assert!(server.objects.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_put_that_breaks_off_is_tried_again_and_the_log_finds_its_own() {
+    for (answer, created) in [(Answer::Reset, true), (Answer::ResetAfterLanding, false)] {
+        let (server, store) = Server::start([answer]);
+        let put = store.put_create("a", vec![1; 100_000].into()).await;
+        match put {
+            Ok(()) => assert!(created),
+            // Whose it is only the bytes can tell.
+            Err(StoreError::AlreadyExists { .. }) => assert!(!created),
+            Err(error) => panic!("{answer:?}: {error:?}"),
+        }
+        assert_eq!(store.get("a").await.unwrap().len(), 100_000);
+        server.answers.lock().unwrap().extend([answer]);
+        let log = Log::open(store, "log").await.unwrap();
+        assert_eq!(log.append(vec![1; 100_000].into()).await.unwrap(), Lsn(1));
+        assert_eq!(server.objects.lock().unwrap().len(), 2);
+    }
 }
