@@ -12,9 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
     client::{HttpError, HttpErrorKind},
     path::Path,
 };
@@ -28,7 +28,12 @@ use crate::{
     store_error::{Access, StoreError},
 };
 
-/// How long a store may take.
+/// The least that S3 takes as a part that is not the last.
+const PART_BYTES_MIN: u64 = 5 << 20;
+/// How many parts of an object go up at once.
+const PARTS_AT_ONCE: usize = 4;
+
+/// How long a store may take, and in what pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
     /// How long one request may take, or one page of a listing; what an object's bytes take comes on top.
@@ -40,6 +45,8 @@ pub struct StoreOptions {
     pub retry_budget: Duration,
     /// The slowest transfer that is waited for, in bytes a second.
     pub bytes_per_second_min: u64,
+    /// Objects of more bytes go up to a bucket in parts of so many ([`Store::put_vouched`]); from 5 MiB, the least that S3 takes.
+    pub part_bytes: u64,
 }
 
 /// An object store. Cheap to clone; all clones are the same store.
@@ -77,6 +84,7 @@ impl Default for StoreOptions {
             connect_timeout: Duration::from_secs(5),
             retry_budget: Duration::from_secs(20),
             bytes_per_second_min: 1 << 20,
+            part_bytes: 64 << 20,
         }
     }
 }
@@ -146,6 +154,22 @@ impl Store {
         self.put_mode(path, bytes, PutMode::Create).await
     }
 
+    /// Writes an object whose path vouches for its bytes, made from their digest, say: one that is there is as good, and to be replaced does it no
+    /// harm. In a bucket, which takes no more than 5 GiB at once, a large one goes up in parts.
+    pub async fn put_vouched(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        if self.is_directory() {
+            return match self.put_create(path, bytes).await {
+                Err(StoreError::AlreadyExists { .. }) => Ok(()),
+                put => put,
+            };
+        }
+        if bytes.len() as u64 <= self.options.part_bytes {
+            return self.put(path, bytes).await;
+        }
+        let location = parse(path)?;
+        self.put_to_bucket(path, || self.put_in_parts(&location, &bytes)).await
+    }
+
     /// Deletes an object; one that is not there is deleted already.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
         let location = parse(path)?;
@@ -208,11 +232,7 @@ impl Store {
             self.limited(bytes.len() as u64, put)
         };
         let Some(directory) = &self.directory else {
-            return match self.call(Access::Write, path, true, put).await {
-                // Nothing but the bucket has to be there.
-                Err(StoreError::NotFound { .. }) => Err(StoreError::NoBucket { store: self.url.clone() }),
-                put => put.map(drop),
-            };
+            return self.put_to_bucket(path, put).await.map(drop);
         };
         self.answered(directory, directory.require_with_id()).await?;
         match self.call(Access::Write, path, false, put).await {
@@ -225,6 +245,45 @@ impl Store {
         }
         // The folder may have gone in between: then the put has made another, and was in vain.
         self.require_folder().await
+    }
+
+    async fn put_to_bucket<T, F>(&self, path: &str, put: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        match self.call(Access::Write, path, true, put).await {
+            // Nothing but the bucket has to be there.
+            Err(StoreError::NotFound { .. }) => Err(StoreError::NoBucket { store: self.url.clone() }),
+            put => put,
+        }
+    }
+
+    /// Puts an object in parts, unless it is there. What went up of one that fails does not stay, for which a bucket would charge.
+    async fn put_in_parts(&self, location: &Path, bytes: &Bytes) -> object_store::Result<()> {
+        match self.limited(0, self.objects.head(location)).await {
+            Err(object_store::Error::NotFound { .. }) => {}
+            found => return found.map(drop),
+        }
+        let mut upload = self.limited(0, self.objects.put_multipart(location)).await?;
+        let mut put = self.put_parts(upload.as_mut(), bytes).await;
+        if put.is_ok() {
+            put = self.limited(bytes.len() as u64, upload.complete()).await.map(drop);
+        }
+        let Err(error) = put else { return Ok(()) };
+        // Why it failed is to be told, not what comes after.
+        let _ = self.limited(0, upload.abort()).await;
+        // It may be there all the same: the last reply was lost.
+        self.limited(0, self.objects.head(location)).await.map(drop).map_err(|_| error)
+    }
+
+    async fn put_parts(&self, upload: &mut dyn MultipartUpload, bytes: &Bytes) -> object_store::Result<()> {
+        let part_bytes = self.options.part_bytes.max(PART_BYTES_MIN) as usize;
+        let part = |start| bytes.slice(start..bytes.len().min(start + part_bytes));
+        let parts = (0..bytes.len()).step_by(part_bytes).map(|start| upload.put_part(part(start).into()));
+        // They share the line.
+        let carried = (part_bytes * PARTS_AT_ONCE) as u64;
+        let puts = futures::stream::iter(parts).map(|put| self.limited(carried, put));
+        puts.buffer_unordered(PARTS_AT_ONCE).try_collect().await
     }
 
     /// Makes durable that the objects which can be seen in a folder are there: in a directory one can be seen whose put failed to flush it. Elsewhere
@@ -362,7 +421,9 @@ mod tests {
     async fn behaves_like_a_store(store: &Store) {
         let path = "a/b/c.bin";
         assert!(matches!(store.get(path).await, Err(StoreError::NotFound { path: p }) if p == path));
-        store.put_create(path, Bytes::from_static(b"one")).await.unwrap();
+        for _ in 0..2 {
+            store.put_vouched(path, Bytes::from_static(b"one")).await.unwrap();
+        }
         let again = store.put_create(path, Bytes::from_static(b"two")).await;
         assert!(matches!(again, Err(StoreError::AlreadyExists { path: p }) if p == path));
         assert_eq!(store.get(path).await.unwrap(), "one");

@@ -1,5 +1,5 @@
-//! How the answers of a real S3 reach the log that moto never gives: 409 to a create-only put, 503, and a connection that is reset. The S3 here is
-//! a few lines.
+//! How the answers of a real S3 reach the log that moto never gives: 409 to a create-only put, 503, and a connection that is reset, also of
+//! one part among others. The S3 here is a few lines.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use object_store::aws::AmazonS3Builder;
-use pagoda_commit_log::{Log, Lsn, Store, StoreError};
+use pagoda_commit_log::{Log, Lsn, Store, StoreError, StoreOptions};
 
 /// What the server does with one put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,8 @@ impl Server {
             .with_bucket_name("bucket")
             .with_access_key_id("test")
             .with_secret_access_key("test");
-        (server, Store::new(Arc::new(bucket.build().unwrap()), "s3://bucket"))
+        let options = StoreOptions { part_bytes: 5 << 20, ..StoreOptions::default() };
+        (server, Store::new_with(Arc::new(bucket.build().unwrap()), "s3://bucket", options))
     }
 
     /// Answers requests until the client hangs up.
@@ -92,7 +93,9 @@ impl Server {
             let headers = "ETag: \"x\"\r\nLast-Modified: Thu, 26 Nov 2026 10:00:00 GMT";
             let mut connection = connection;
             write!(connection, "HTTP/1.1 {status}\r\n{headers}\r\nContent-Length: {}\r\n\r\n", body.len()).ok()?;
-            connection.write_all(&body).ok()?;
+            if method != "HEAD" {
+                connection.write_all(&body).ok()?;
+            }
         }
     }
 
@@ -114,6 +117,17 @@ impl Server {
                     Some(_) | None => objects.insert(path.to_owned(), body),
                 };
                 (if answer.is_some() { "409 Conflict" } else { "200 OK" }, Vec::new())
+            }
+            "POST" if path.contains("?uploads") => ("200 OK", b"<Result><UploadId>1</UploadId></Result>".to_vec()),
+            // What has gone up lies at paths of their own until it is put together.
+            "POST" | "DELETE" => {
+                let (path, _) = path.split_once('?').unwrap();
+                let parts = objects.extract_if(.., |part, _| part.starts_with(&format!("{path}?partNumber=")));
+                let whole = parts.flat_map(|(_, bytes)| bytes).collect();
+                if method == "POST" {
+                    objects.insert(path.to_owned(), whole);
+                }
+                ("200 OK", b"<Result><ETag>x</ETag></Result>".to_vec())
             }
             _ if path.contains("list-type=2") => {
                 ("200 OK", b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>".to_vec())
@@ -175,4 +189,18 @@ async fn a_put_that_breaks_off_is_tried_again_and_the_log_finds_its_own() {
         assert_eq!(log.append(vec![1; 100_000].into()).await.unwrap(), Lsn(1));
         assert_eq!(server.objects.lock().unwrap().len(), 2);
     }
+}
+
+#[tokio::test]
+async fn a_part_that_breaks_off_is_put_again_and_nothing_is_left_of_an_object_whose_part_is_refused() {
+    let (server, store) = Server::start([Answer::SlowDown, Answer::Reset]);
+    let whole: Bytes = (0..12_u32 << 20).map(|n| (n >> 16) as u8).collect();
+    let paths = || server.objects.lock().unwrap().keys().cloned().collect::<Vec<_>>();
+    store.put_vouched("a", whole.clone()).await.unwrap();
+    assert!(store.get("a").await.unwrap() == whole);
+    assert_eq!(paths(), ["/bucket/a"]);
+    server.answers.lock().unwrap().extend([Answer::Forbidden; 3]);
+    let error = store.put_vouched("b", whole.clone()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    assert_eq!(paths(), ["/bucket/a"]);
 }

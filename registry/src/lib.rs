@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use pagoda_commit_log::{Log, Lsn, Store, StoreError};
+use pagoda_commit_log::{Log, Lsn, Store};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -128,11 +128,7 @@ impl Registry {
     }
 
     async fn put_blob(&self, bytes: Bytes) -> Result<(), RegistryError> {
-        match self.store.put_create(&FileRef::of(&bytes).path(), bytes).await {
-            // The same content under the same name.
-            Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.store.put_vouched(&FileRef::of(&bytes).path(), bytes).await?)
     }
 
     /// Reads what is new in the log, then answers from all entries.
