@@ -36,7 +36,7 @@ const PARTS_AT_ONCE: usize = 4;
 /// How long a store may take, and in what pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// How long one request may take, or one page of a listing; what an object's bytes take comes on top.
+    /// How long one request may take, or one page of a bucket's listing; what an object's bytes take comes on top.
     pub request_timeout: Duration,
     /// How long connecting to a bucket may take.
     pub connect_timeout: Duration,
@@ -321,11 +321,26 @@ impl Store {
         mut pages: BoxStream<'static, object_store::Result<ObjectMeta>>,
     ) -> object_store::Result<Vec<Listed>> {
         let mut listed = Vec::new();
-        while let Some(meta) = self.limited(0, async { pages.next().await.transpose() }).await? {
+        while let Some(meta) = self.next_listed(&mut pages).await? {
             listed.push(Listed { path: meta.location.to_string(), bytes: meta.size });
         }
         listed.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(listed)
+    }
+
+    /// The next object of a listing. A directory reads all its names before it has one to tell, which takes as long as there are names: that is
+    /// waited for while its folder answers.
+    async fn next_listed(
+        &self,
+        pages: &mut BoxStream<'static, object_store::Result<ObjectMeta>>,
+    ) -> object_store::Result<Option<ObjectMeta>> {
+        let mut next = pages.try_next();
+        loop {
+            match self.limited(0, &mut next).await {
+                Err(error) if timed_out(&error) && self.is_directory() && self.require_folder().await.is_ok() => {}
+                done => return done,
+            }
+        }
     }
 
     /// Tries a call again that got no reply in time or broke off; what else may pass, the client of a bucket has tried again itself.

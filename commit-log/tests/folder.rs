@@ -137,6 +137,23 @@ async fn a_put_that_was_under_way_when_its_folder_vanished_is_not_acknowledged()
     assert_lost(put.await.unwrap(), &places.store);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_listing_is_waited_for_however_long_it_takes_while_the_folder_is_there() {
+    let places = Places::new();
+    let objects = FaultyStore::in_directory(places.store.to_str().unwrap(), 1, Faults::default()).unwrap();
+    Log::open(objects.store(), "log").await.unwrap().append(payload(1)).await.unwrap();
+    objects.set_faults(Faults { latency_max: Duration::from_secs(600), ..Faults::default() });
+    assert_eq!(Log::open(objects.store(), "log").await.unwrap().head(), Lsn(1));
+    let store = objects.store();
+    let listing = tokio::spawn(async move { store.list("log").await });
+    let calls = objects.calls();
+    while objects.calls() == calls {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    places.take_away();
+    listing.await.unwrap().unwrap_err();
+}
+
 #[tokio::test]
 async fn who_only_reads_writes_no_id_and_learns_that_of_who_writes() {
     let places = Places::new();
