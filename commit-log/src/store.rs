@@ -1,7 +1,7 @@
 //! [`Store`]: a directory, a bucket or memory, addressed by relative paths.
 
 use std::{
-    fmt,
+    fmt, io,
     ops::Range,
     path::PathBuf,
     sync::{
@@ -181,6 +181,22 @@ impl Store {
         }
     }
 
+    /// Deletes all objects below a folder, and of a directory the folder with whatever lies in it that is no object: what a put that was killed has
+    /// left takes room, and no listing shows it. A folder that is not there is deleted already.
+    pub async fn delete_folder(&self, folder: &str) -> Result<(), StoreError> {
+        let location = parse(folder)?;
+        if location.is_root() {
+            let source = object_store::path::Error::EmptySegment { path: folder.into() };
+            return Err(StoreError::InvalidPath { path: folder.into(), source });
+        }
+        for object in self.list(folder).await? {
+            self.delete(&object.path).await?;
+        }
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let removed = directory.remove(location.as_ref()).await;
+        removed.map_err(|error| StoreError::classify(self.url.clone(), Access::Write, folder, of_disk(error)))
+    }
+
     /// Lists the objects below a folder (`""`: all), sorted by path.
     pub async fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         let prefix = parse(folder)?;
@@ -290,10 +306,7 @@ impl Store {
     /// there is nothing to do.
     pub(crate) async fn settle(&self, folder: &str) -> Result<(), StoreError> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let flush = async {
-            let failed = |e| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(e) };
-            directory.flush(folder).await.map_err(failed)
-        };
+        let flush = async { directory.flush(folder).await.map_err(of_disk) };
         let failed = |error| StoreError::classify(self.url.clone(), Access::Write, folder, error);
         self.limited(0, flush).await.map_err(failed)
     }
@@ -403,6 +416,10 @@ impl fmt::Display for TimedOut {
 
 impl std::error::Error for TimedOut {}
 
+fn of_disk(error: io::Error) -> object_store::Error {
+    object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(error) }
+}
+
 fn timed_out(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::Generic { source, .. } if source.is::<TimedOut>())
 }
@@ -457,6 +474,18 @@ mod tests {
             store.delete("a/b/d").await.unwrap();
             assert!(!store.exists("a/b/d").await.unwrap());
         }
+        for path in ["x/y/1", "x/y/z/2", "x/yy"] {
+            store.put(path, Bytes::new()).await.unwrap();
+        }
+        for _ in 0..2 {
+            store.delete_folder("x/y").await.unwrap();
+            assert_eq!(store.list("x").await.unwrap(), [Listed { path: "x/yy".into(), bytes: 0 }]);
+        }
+        for path in ["", "/", ".."] {
+            let refused = store.delete_folder(path).await;
+            assert!(matches!(refused, Err(StoreError::InvalidPath { .. })), "{path}: {refused:?}");
+        }
+        store.delete("x/yy").await.unwrap();
     }
 
     #[tokio::test]

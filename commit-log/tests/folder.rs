@@ -155,6 +155,30 @@ async fn a_listing_is_waited_for_however_long_it_takes_while_the_folder_is_there
 }
 
 #[tokio::test]
+async fn a_folder_is_deleted_with_what_puts_that_were_killed_left_in_it() {
+    let places = Places::new();
+    let store = places.open();
+    let path = |name: &str| places.store.join(name);
+    for object in ["a/b/one", "a/b/c/two", "a/other"] {
+        store.put(object, payload(1)).await.unwrap();
+    }
+    // Killed before the link into place, and after it.
+    fs::write(path("a/b/three#1"), "half").unwrap();
+    fs::hard_link(path("a/b/one"), path("a/b/one#1")).unwrap();
+    std::os::unix::fs::symlink(path("a/b"), path("link")).unwrap();
+    store.delete_folder("link/c").await.unwrap();
+    assert!(path("a/b/c").exists(), "it is not there that the folder lies");
+    places.take_away();
+    assert_lost(store.delete_folder("a/b").await, &places.store);
+    places.bring_back();
+    for _ in 0..2 {
+        store.delete_folder("a/b").await.unwrap();
+        assert!(!path("a/b").exists());
+    }
+    assert_eq!(entries(&path("a")), 1);
+}
+
+#[tokio::test]
 async fn who_only_reads_writes_no_id_and_learns_that_of_who_writes() {
     let places = Places::new();
     let reader = places.open();
