@@ -7,7 +7,8 @@ use tokio::time::Instant;
 /// How a log deals with a store that fails. Nothing here decides who committed what: that never depends on a clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// How long a call that meets failures is tried again before the failure is handed on; zero tries once.
+    /// How long a call that meets failures is tried again before the failure is handed on; zero tries once. An append to a bucket that is silent ends
+    /// within it as well: a request for a slot may take half of it, besides what its bytes take, and what the first try took counts.
     pub retry_budget: Duration,
     /// The pause before the first retry; each later one is twice as long.
     pub shortest_pause: Duration,

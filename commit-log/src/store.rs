@@ -36,7 +36,7 @@ const PARTS_AT_ONCE: usize = 4;
 /// How long a store may take, and in what pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// How long one request may take, or one page of a bucket's listing; what an object's bytes take comes on top.
+    /// How long one request may take, or one page of a bucket's listing; what an object's bytes take comes on top. `Duration::MAX`: for ever.
     pub request_timeout: Duration,
     /// How long connecting to a bucket may take.
     pub connect_timeout: Duration,
@@ -120,6 +120,18 @@ impl Store {
             options: Arc::new(options),
             honours_create_only: Arc::default(),
         }
+    }
+
+    /// The same for one who tries a call again itself, within a budget: of a bucket, a request may take half of it, and is not repeated. A disk takes
+    /// what it takes.
+    pub(crate) fn hurried(&self, retry_budget: Duration) -> Self {
+        let StoreOptions { request_timeout, .. } = *self.options;
+        if self.is_directory() || retry_budget.is_zero() || request_timeout == Duration::MAX {
+            return self.clone();
+        }
+        let request_timeout = request_timeout.min(retry_budget / 2);
+        let options = StoreOptions { request_timeout, retry_budget: Duration::ZERO, ..(*self.options).clone() };
+        Self { options: Arc::new(options), ..self.clone() }
     }
 
     /// The address that the store was opened with.
@@ -400,7 +412,7 @@ impl Store {
         request: impl Future<Output = object_store::Result<T>>,
     ) -> object_store::Result<T> {
         let transfer = Duration::from_secs(bytes / self.options.bytes_per_second_min.max(1));
-        let limit = self.options.request_timeout + transfer;
+        let limit = self.options.request_timeout.saturating_add(transfer);
         match tokio::time::timeout(limit, request).await {
             Ok(done) => done,
             Err(_) => Err(object_store::Error::Generic { store: "store", source: Box::new(TimedOut(limit)) }),
