@@ -458,6 +458,10 @@ mod tests {
         let late = || object_store::Error::Generic { store: "store", source: Box::new(TimedOut(Duration::ZERO)) };
         let failed = || store.failed(Access::Read, "a", late());
         assert!(matches!(failed(), StoreError::NoCredentials { variables: "VARIABLES", .. }));
+        assert!(
+            failed().to_string().contains("unless this machine has some"),
+            "it may, and the bucket be out of reach"
+        );
         store.put("a", Bytes::new()).await.unwrap();
         assert!(matches!(failed(), StoreError::Unavailable { .. }));
     }

@@ -72,9 +72,9 @@ pub enum StoreError {
         /// The cause.
         source: object_store::Error,
     },
-    /// No credentials were given for the bucket, and the machine that was asked for some gave none, or not in time. It may later.
+    /// No credentials were given for the bucket, and the machine that was asked for some gave none, or nothing was heard in time, of it or of the bucket.
     #[error(
-        "store `{store}` has no credentials: set {variables} (docs/operations.md); this machine was asked for some"
+        "store `{store}` was given no credentials: unless this machine has some, set {variables} (docs/operations.md)"
     )]
     NoCredentials {
         /// The store.
