@@ -175,6 +175,7 @@ impl Store {
                 put => put,
             };
         }
+        // Not create-only, to which a bucket may answer that it exists while another puts it, who may fail.
         if bytes.len() as u64 <= self.options.part_bytes {
             return self.put(path, bytes).await;
         }

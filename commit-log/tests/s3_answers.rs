@@ -78,18 +78,22 @@ impl Server {
             }
             let mut words = request.split_whitespace();
             let (method, path) = (words.next()?, words.next()?);
+            let answer = if method == "PUT" { self.answers.lock().unwrap().pop_front() } else { None };
             let mut body = vec![0; length];
-            if method == "PUT" && self.next_is(Answer::Reset) {
-                return None;
+            match answer {
+                Some(Answer::Reset) => return None,
+                Some(Answer::ResetAfterLanding) => {
+                    reader.read_exact(&mut body[..length - 1]).ok()?;
+                    connection.peek(&mut body[length - 1..]).ok()?;
+                    self.objects.lock().unwrap().insert(path.to_owned(), body);
+                    return None;
+                }
+                _ => reader.read_exact(&mut body).ok()?,
             }
-            if method == "PUT" && self.next_is(Answer::ResetAfterLanding) {
-                reader.read_exact(&mut body[..length - 1]).ok()?;
-                connection.peek(&mut body[length - 1..]).ok()?;
-                self.objects.lock().unwrap().insert(path.to_owned(), body);
-                return None;
-            }
-            reader.read_exact(&mut body).ok()?;
-            let (status, body) = self.answer(method, path, body, creates);
+            let (status, body) = match method {
+                "PUT" => (self.put(path, body, creates, answer), Vec::new()),
+                _ => self.answer(method, path),
+            };
             let headers = "ETag: \"x\"\r\nLast-Modified: Thu, 26 Nov 2026 10:00:00 GMT";
             let mut connection = connection;
             write!(connection, "HTTP/1.1 {status}\r\n{headers}\r\nContent-Length: {}\r\n\r\n", body.len()).ok()?;
@@ -99,25 +103,22 @@ impl Server {
         }
     }
 
-    /// Whether the next put is answered so; it is, then.
-    fn next_is(&self, answer: Answer) -> bool {
-        self.answers.lock().unwrap().pop_front_if(|next| *next == answer).is_some()
+    fn put(&self, path: &str, body: Vec<u8>, creates: bool, answer: Option<Answer>) -> &'static str {
+        let mut objects = self.objects.lock().unwrap();
+        match answer {
+            Some(Answer::Conflict) => return "409 Conflict",
+            Some(Answer::SlowDown) => return "503 Slow Down",
+            Some(Answer::Forbidden) => return "403 Forbidden",
+            None if creates && objects.contains_key(path) => return "412 Precondition Failed",
+            _ => objects.insert(path.to_owned(), body),
+        };
+        if answer.is_some() { "409 Conflict" } else { "200 OK" }
     }
 
-    fn answer(&self, method: &str, path: &str, body: Vec<u8>, creates: bool) -> (&'static str, Vec<u8>) {
+    /// Answers what is no put.
+    fn answer(&self, method: &str, path: &str) -> (&'static str, Vec<u8>) {
         let mut objects = self.objects.lock().unwrap();
         match method {
-            "PUT" => {
-                let answer = self.answers.lock().unwrap().pop_front();
-                match answer {
-                    Some(Answer::Conflict) => return ("409 Conflict", Vec::new()),
-                    Some(Answer::SlowDown) => return ("503 Slow Down", Vec::new()),
-                    Some(Answer::Forbidden) => return ("403 Forbidden", Vec::new()),
-                    None if creates && objects.contains_key(path) => return ("412 Precondition Failed", Vec::new()),
-                    Some(_) | None => objects.insert(path.to_owned(), body),
-                };
-                (if answer.is_some() { "409 Conflict" } else { "200 OK" }, Vec::new())
-            }
             "POST" if path.contains("?uploads") => ("200 OK", b"<Result><UploadId>1</UploadId></Result>".to_vec()),
             // What has gone up lies at paths of their own until it is put together.
             "POST" | "DELETE" => {
