@@ -4,7 +4,10 @@ use std::{process::Command, sync::Arc};
 
 use object_store::{azure::MicrosoftAzureBuilder, prefix::PrefixStore};
 
-use crate::{bucket_server::BucketServer, store::Store};
+use crate::{
+    bucket_server::BucketServer,
+    store::{Store, StoreOptions},
+};
 
 /// The container that is there from the start.
 pub const CONTAINER: &str = "pagoda";
@@ -45,12 +48,17 @@ impl Azurite {
 
     /// The container, below a prefix.
     pub fn store(&self, prefix: &str) -> Store {
+        self.store_with(prefix, StoreOptions::default())
+    }
+
+    /// As `store`, with limits of the caller's.
+    pub fn store_with(&self, prefix: &str, options: StoreOptions) -> Store {
         let mut builder = MicrosoftAzureBuilder::new();
         for (key, value) in self.environment() {
             builder = builder.with_config(key.to_lowercase().parse().expect("a key of the Azure client"), value);
         }
         let container = builder.with_container_name(CONTAINER).build().expect("a client of Azure");
-        Store::new(Arc::new(PrefixStore::new(container, prefix)), &format!("az://{CONTAINER}/{prefix}"))
+        Store::new_with(Arc::new(PrefixStore::new(container, prefix)), &format!("az://{CONTAINER}/{prefix}"), options)
     }
 
     /// What a process needs in its environment to open `az://pagoda/...` here.

@@ -20,6 +20,8 @@ impl Log {
         if lsn > self.head() || lsn == Lsn(0) {
             self.require_committed(lsn).await?;
         }
+        // A checkpoint that outlives its commits would lead to a gap: they may be seen and yet not be durable.
+        self.settle().await?;
         let path = self.checkpoint_path(lsn);
         let object = frame::encode(&Frame::Checkpoint { lsn, payload });
         match self.store.put_create(&path, object.clone()).await {

@@ -26,10 +26,10 @@ pub struct CleanUp {
 }
 
 impl Log {
-    /// Replaces the commits up to and including `before` by stubs, and deletes all checkpoints but the newest two.
+    /// Replaces the commits up to and including `before` by stubs, and deletes all checkpoints but the newest two. Where there are two, none past the
+    /// older one is replaced: it leads on when the newest gets damaged.
     ///
-    /// [`LogError::NotCovered`] unless a checkpoint of `before` or later reads back whole. To be able to start over even when the newest
-    /// checkpoint gets damaged, clean up to the second newest. Any number of processes may clean up at once; one that was killed
+    /// [`LogError::NotCovered`] unless a checkpoint of `before` or later reads back whole. Any number of processes may clean up at once; one that was killed
     /// is taken up by the next.
     pub async fn clean_up(&self, before: Lsn) -> Result<CleanUp, LogError> {
         let whole = self.whole_checkpoints().await?;
@@ -37,6 +37,7 @@ impl Log {
         if newest.is_none_or(|newest| newest < before) {
             return Err(LogError::NotCovered { prefix: self.prefix.to_string(), before, newest });
         }
+        let before = whole.get(1).map_or(before, |older| before.min(*older));
         let mut next = self.first_to_clean(before).await?;
         let mut stubs = 0;
         while next <= before {

@@ -18,7 +18,7 @@ impl NotGiven {
         (!given).then_some(Self(variables))
     }
 
-    /// Whether a call failed for that. One that got no reply in time does not say what it waited for: where none ever got one, it was this.
+    /// Whether a call failed for that. One that got no reply in time does not say what it waited for: where none ever got one, it may have been this.
     pub(crate) fn is_why(self, error: &object_store::Error, never_answered: bool) -> bool {
         let mut causes = iter::successors(Some(error as &dyn Error), |&cause| cause.source());
         never_answered || causes.any(|cause| METADATA_CALLS.iter().any(|call| cause.to_string().contains(call)))

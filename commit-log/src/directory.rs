@@ -73,6 +73,19 @@ impl Directory {
         flushed.unwrap_or_else(|e| Err(io::Error::other(e)))
     }
 
+    /// Removes one of its folders with all that lies in it. One to which a symbolic link leads is left.
+    pub(crate) async fn remove(&self, folder: &str) -> io::Result<()> {
+        let folder = self.folder.join(folder);
+        let remove = move || match folder.canonicalize()? {
+            found if found == folder => fs::remove_dir_all(found),
+            _ => Ok(()),
+        };
+        match tokio::task::spawn_blocking(remove).await.unwrap_or_else(|e| Err(io::Error::other(e))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Says of the folder that it is not to be used.
     pub(crate) fn lost(&self, why: String) -> StoreError {
         StoreError::FolderLost { folder: self.folder.clone(), why }

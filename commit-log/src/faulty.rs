@@ -146,7 +146,7 @@ impl FaultyStore {
     /// The same store for one process that can be stopped. It never gives up waiting by itself.
     pub fn gated(&self) -> (Store, Gate) {
         let (gate, opened) = watch::channel(true);
-        let patient = StoreOptions { request_timeout: Duration::from_secs(1 << 30), ..StoreOptions::default() };
+        let patient = StoreOptions { request_timeout: Duration::MAX, ..StoreOptions::default() };
         (Self { gate: Some(opened), ..self.clone() }.store_with(patient), Gate(gate))
     }
 

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::Instant};
 
 use crate::{
     error::LogError,
@@ -32,6 +32,8 @@ pub struct Lsn(pub u64);
 #[derive(Clone, Debug)]
 pub struct Log {
     pub(crate) store: Store,
+    /// The same, for what writers and followers wait for.
+    hurried: Store,
     pub(crate) prefix: Arc<str>,
     pub(crate) options: Arc<LogOptions>,
     known: Arc<Known>,
@@ -83,7 +85,8 @@ impl Log {
 
     /// As [`Log::open`], with options of the caller's.
     pub async fn open_with(store: Store, prefix: &str, options: LogOptions) -> Result<Self, LogError> {
-        let log = Self { store, prefix: prefix.into(), options: Arc::new(options), known: Arc::default() };
+        let hurried = store.hurried(options.retry_budget);
+        let log = Self { store, hurried, prefix: prefix.into(), options: Arc::new(options), known: Arc::default() };
         let covered = log.checkpoints().await?.last().copied().unwrap_or_default();
         log.seen(log.find_head(covered).await?);
         Ok(log)
@@ -106,6 +109,7 @@ impl Log {
         let (mut lsn, mut conflicts) = (self.head().next(), 0);
         let mut retries = self.retries();
         loop {
+            let began = Instant::now();
             match self.take(lsn, put_id, &object).await {
                 Ok(Slot::Ours) => {
                     self.seen(lsn);
@@ -119,9 +123,9 @@ impl Log {
                     self.seen(to);
                     lsn = lsn.max(to).next();
                 }
-                Ok(Slot::Empty) if retries.another().await => {}
+                Ok(Slot::Empty) if retries.another_after(began.elapsed()).await => {}
                 Ok(Slot::Empty) => return Err(LogError::Contended { path: self.path(lsn) }),
-                Err(error) if self.may_pass(&error) && retries.another().await => {}
+                Err(error) if self.may_pass(&error) && retries.another_after(began.elapsed()).await => {}
                 Err(error) => return Err(error),
             }
         }
@@ -162,7 +166,7 @@ impl Log {
 
     /// Tries to make a slot this writer's. A put that failed may have landed all the same, so the slot is read back.
     async fn take(&self, lsn: Lsn, put_id: PutId, object: &Bytes) -> Result<Slot, LogError> {
-        let Err(put_error) = self.store.put_create(&self.path(lsn), object.clone()).await else {
+        let Err(put_error) = self.hurried.put_create(&self.path(lsn), object.clone()).await else {
             return Ok(Slot::Ours);
         };
         let exists = matches!(put_error, StoreError::AlreadyExists { .. });
@@ -172,7 +176,7 @@ impl Log {
         }
         // Once: whoever tries again tries the put again, too, within one budget.
         let path = self.path(lsn);
-        match decode(&path, self.store.get(&path).await)? {
+        match decode(&path, self.hurried.get(&path).await)? {
             Some(Frame::Commit { put_id: found, .. } | Frame::Stub { put_id: found, .. }) if found == put_id => {
                 Ok(Slot::Ours)
             }
@@ -200,7 +204,7 @@ impl Log {
     }
 
     pub(crate) async fn read_frame(&self, path: &str) -> Result<Option<Frame>, LogError> {
-        decode(path, self.retried(|| self.store.get(path)).await)
+        decode(path, self.retried(|| self.hurried.get(path)).await)
     }
 
     /// A call that changes nothing when it is repeated, tried within the budget.
@@ -217,7 +221,7 @@ impl Log {
         }
     }
 
-    pub(crate) fn retries(&self) -> Retries<'_> {
+    pub(crate) fn retries(&self) -> Retries {
         Retries::new(&self.options)
     }
 

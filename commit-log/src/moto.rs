@@ -4,7 +4,10 @@ use std::{process::Command, sync::Arc};
 
 use object_store::{aws::AmazonS3Builder, prefix::PrefixStore};
 
-use crate::{bucket_server::BucketServer, store::Store};
+use crate::{
+    bucket_server::BucketServer,
+    store::{Store, StoreOptions},
+};
 
 /// The bucket that is there from the start.
 pub const BUCKET: &str = "pagoda";
@@ -40,12 +43,17 @@ impl Moto {
 
     /// The bucket, below a prefix.
     pub fn store(&self, prefix: &str) -> Store {
+        self.store_with(prefix, StoreOptions::default())
+    }
+
+    /// As `store`, with limits of the caller's.
+    pub fn store_with(&self, prefix: &str, options: StoreOptions) -> Store {
         let mut builder = AmazonS3Builder::new();
         for (key, value) in self.environment() {
             builder = builder.with_config(key.to_lowercase().parse().expect("a key of the S3 client"), value);
         }
         let bucket = builder.with_bucket_name(BUCKET).build().expect("a client of S3");
-        Store::new(Arc::new(PrefixStore::new(bucket, prefix)), &format!("s3://{BUCKET}/{prefix}"))
+        Store::new_with(Arc::new(PrefixStore::new(bucket, prefix)), &format!("s3://{BUCKET}/{prefix}"), options)
     }
 
     /// What a process needs in its environment to open `s3://pagoda/...` here.

@@ -1,9 +1,9 @@
 //! From an address to an object store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use object_store::{
-    ClientConfigKey, ObjectStore, RetryConfig,
+    BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
@@ -18,6 +18,8 @@ use crate::{credentials::NotGiven, directory::Directory, store::StoreOptions, st
 const EXPECTED: &str = "expected a directory, file://, s3://, gs://, az:// or memory://";
 /// The client's own limit of a request, which knows nothing of sizes; [`StoreOptions::request_timeout`] is what counts.
 const CLIENT_TIMEOUT: &str = "1 hour";
+/// The client repeats a request with the signature that it has, which a bucket may refuse when it is older.
+const SIGNATURE_AGE_MAX: Duration = Duration::from_secs(5 * 60);
 
 pub(crate) struct Opened {
     pub(crate) objects: Arc<dyn ObjectStore>,
@@ -136,8 +138,15 @@ fn azure_credentials(builder: &MicrosoftAzureBuilder) -> Option<NotGiven> {
     NotGiven::unless_any(found, "AZURE_STORAGE_ACCOUNT_KEY")
 }
 
+/// The client counts time from a request's start, when a long transfer has not failed yet. So it is its pauses that the budget limits.
 fn retries(options: &StoreOptions) -> RetryConfig {
-    RetryConfig { retry_timeout: options.retry_budget, ..RetryConfig::default() }
+    let RetryConfig { backoff, max_retries, .. } = RetryConfig::default();
+    let longest = (options.retry_budget / max_retries as u32).max(backoff.init_backoff);
+    RetryConfig {
+        max_retries: max_retries.min((options.retry_budget.as_millis() / longest.as_millis()) as usize),
+        backoff: BackoffConfig { max_backoff: longest, ..backoff },
+        retry_timeout: SIGNATURE_AGE_MAX,
+    }
 }
 
 /// Set key by key, so that what else the environment says of the client holds.
@@ -160,6 +169,17 @@ mod tests {
         assert!(why("").contains("found nothing"));
         assert!(why("/proc/no/such").contains("cannot create the directory"));
         assert!(why("s3://").contains("needs a bucket"));
+    }
+
+    #[test]
+    fn the_pauses_of_a_client_fit_into_the_budget() {
+        let pauses = |seconds| {
+            let budget = Duration::from_secs(seconds);
+            let config = retries(&StoreOptions { retry_budget: budget, ..StoreOptions::default() });
+            assert!(config.backoff.max_backoff * config.max_retries as u32 <= budget, "{config:?}");
+            config.max_retries
+        };
+        assert_eq!([0, 5, 20].map(pauses), [0, 10, 10]);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 /// How a log deals with a store that fails. Nothing here decides who committed what: that never depends on a clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// How long a call that meets failures is tried again before the failure is handed on; zero tries once.
+    /// How long a call that meets failures is tried again before the failure is handed on; zero tries once. An append to a bucket that is silent ends
+    /// within it as well: a request for a slot may take half of it, besides what its bytes take, and what the first try took counts.
     pub retry_budget: Duration,
     /// The pause before the first retry; each later one is twice as long.
     pub shortest_pause: Duration,
@@ -34,26 +35,38 @@ impl Default for LogOptions {
 
 /// What is left of a call's retry budget. It starts with the first failure.
 #[derive(Debug)]
-pub(crate) struct Retries<'a> {
-    options: &'a LogOptions,
+pub(crate) struct Retries {
+    budget: Duration,
     ends: Option<Instant>,
     pause: Duration,
+    longest_pause: Duration,
 }
 
-impl<'a> Retries<'a> {
-    pub(crate) fn new(options: &'a LogOptions) -> Self {
-        Self { options, ends: None, pause: options.shortest_pause }
+impl Retries {
+    pub(crate) fn new(options: &LogOptions) -> Self {
+        let LogOptions { retry_budget, shortest_pause, longest_pause, .. } = *options;
+        Self { budget: retry_budget, ends: None, pause: shortest_pause, longest_pause }
+    }
+
+    /// With the usual pauses.
+    pub(crate) fn within(budget: Duration) -> Self {
+        Self::new(&LogOptions { retry_budget: budget, ..LogOptions::default() })
     }
 
     /// Pauses before another try, or says at once that the budget is spent.
     pub(crate) async fn another(&mut self) -> bool {
+        self.another_after(Duration::ZERO).await
+    }
+
+    /// As [`Retries::another`], where the try that failed had been failing for so long already.
+    pub(crate) async fn another_after(&mut self, failing: Duration) -> bool {
         let now = Instant::now();
-        let ends = *self.ends.get_or_insert(now + self.options.retry_budget);
+        let ends = *self.ends.get_or_insert(now + self.budget.saturating_sub(failing));
         if now + self.pause > ends {
             return false;
         }
         tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(self.options.longest_pause);
+        self.pause = (self.pause * 2).min(self.longest_pause);
         true
     }
 }
@@ -79,5 +92,14 @@ mod tests {
     async fn no_budget_means_one_try() {
         let options = LogOptions { retry_budget: Duration::ZERO, ..LogOptions::default() };
         assert!(!Retries::new(&options).another().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_against_the_budget_and_other_work_does_not() {
+        let budget = Duration::from_secs(3);
+        tokio::time::sleep(budget * 2).await;
+        assert!(Retries::within(budget).another().await);
+        assert!(Retries::within(budget).another_after(budget / 2).await);
+        assert!(!Retries::within(budget).another_after(budget).await);
     }
 }

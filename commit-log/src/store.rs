@@ -1,7 +1,7 @@
 //! [`Store`]: a directory, a bucket or memory, addressed by relative paths.
 
 use std::{
-    fmt,
+    fmt, io,
     ops::Range,
     path::PathBuf,
     sync::{
@@ -12,28 +12,41 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, stream::BoxStream};
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, path::Path};
-use tokio::{sync::OnceCell, time::Instant};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use object_store::{
+    GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    client::{HttpError, HttpErrorKind},
+    path::Path,
+};
+use tokio::sync::OnceCell;
 
 use crate::{
     credentials::NotGiven,
     directory::Directory,
     open::Opened,
+    options::Retries,
     store_error::{Access, StoreError},
 };
 
-/// How long a store may take.
+/// The least that S3 takes as a part that is not the last.
+const PART_BYTES_MIN: u64 = 5 << 20;
+/// How many parts of an object go up at once.
+const PARTS_AT_ONCE: usize = 4;
+
+/// How long a store may take, and in what pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// How long one request may take, or one page of a listing; what an object's bytes take comes on top.
+    /// How long one request may take, or one page of a bucket's listing; what an object's bytes take comes on top. `Duration::MAX`: for ever.
     pub request_timeout: Duration,
     /// How long connecting to a bucket may take.
     pub connect_timeout: Duration,
-    /// How long a call is tried again before it fails: on a bucket that answers 429 or 5xx, breaks off or is silent.
+    /// How long a call is tried again before it fails, on a bucket that answers 429 or 5xx, breaks off or is silent. It starts with the first
+    /// failure, so that what takes long in any case is tried again as well.
     pub retry_budget: Duration,
     /// The slowest transfer that is waited for, in bytes a second.
     pub bytes_per_second_min: u64,
+    /// Objects of more bytes go up to a bucket in parts of so many ([`Store::put_vouched`]); from 5 MiB, the least that S3 takes.
+    pub part_bytes: u64,
 }
 
 /// An object store. Cheap to clone; all clones are the same store.
@@ -71,6 +84,7 @@ impl Default for StoreOptions {
             connect_timeout: Duration::from_secs(5),
             retry_budget: Duration::from_secs(20),
             bytes_per_second_min: 1 << 20,
+            part_bytes: 64 << 20,
         }
     }
 }
@@ -108,6 +122,18 @@ impl Store {
         }
     }
 
+    /// The same for one who tries a call again itself, within a budget: of a bucket, a request may take half of it, and is not repeated. A disk takes
+    /// what it takes.
+    pub(crate) fn hurried(&self, retry_budget: Duration) -> Self {
+        let StoreOptions { request_timeout, .. } = *self.options;
+        if self.is_directory() || retry_budget.is_zero() || request_timeout == Duration::MAX {
+            return self.clone();
+        }
+        let request_timeout = request_timeout.min(retry_budget / 2);
+        let options = StoreOptions { request_timeout, retry_budget: Duration::ZERO, ..(*self.options).clone() };
+        Self { options: Arc::new(options), ..self.clone() }
+    }
+
     /// The address that the store was opened with.
     pub fn url(&self) -> &str {
         &self.url
@@ -134,9 +160,27 @@ impl Store {
         self.put_mode(path, bytes, PutMode::Overwrite).await
     }
 
-    /// Writes an object; [`StoreError::AlreadyExists`] when one is there, which is left as it is.
+    /// Writes an object; [`StoreError::AlreadyExists`] when one is there, which is left as it is. That may be this very put's, tried again
+    /// after it had broken off.
     pub async fn put_create(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
         self.put_mode(path, bytes, PutMode::Create).await
+    }
+
+    /// Writes an object whose path vouches for its bytes, made from their digest, say: one that is there is as good, and to be replaced does it no
+    /// harm. In a bucket, which takes no more than 5 GiB at once, a large one goes up in parts.
+    pub async fn put_vouched(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        if self.is_directory() {
+            return match self.put_create(path, bytes).await {
+                Err(StoreError::AlreadyExists { .. }) => Ok(()),
+                put => put,
+            };
+        }
+        // Not create-only, to which a bucket may answer that it exists while another puts it, who may fail.
+        if bytes.len() as u64 <= self.options.part_bytes {
+            return self.put(path, bytes).await;
+        }
+        let location = parse(path)?;
+        self.put_to_bucket(path, || self.put_in_parts(&location, &bytes)).await
     }
 
     /// Deletes an object; one that is not there is deleted already.
@@ -148,6 +192,22 @@ impl Store {
             Err(StoreError::NotFound { .. }) => Ok(()),
             done => done,
         }
+    }
+
+    /// Deletes all objects below a folder, and of a directory the folder with whatever lies in it that is no object: what a put that was killed has
+    /// left takes room, and no listing shows it. A folder that is not there is deleted already.
+    pub async fn delete_folder(&self, folder: &str) -> Result<(), StoreError> {
+        let location = parse(folder)?;
+        if location.is_root() {
+            let source = object_store::path::Error::EmptySegment { path: folder.into() };
+            return Err(StoreError::InvalidPath { path: folder.into(), source });
+        }
+        for object in self.list(folder).await? {
+            self.delete(&object.path).await?;
+        }
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let removed = directory.remove(location.as_ref()).await;
+        removed.map_err(|error| StoreError::classify(self.url.clone(), Access::Write, folder, of_disk(error)))
     }
 
     /// Lists the objects below a folder (`""`: all), sorted by path.
@@ -201,11 +261,7 @@ impl Store {
             self.limited(bytes.len() as u64, put)
         };
         let Some(directory) = &self.directory else {
-            return match self.call(Access::Write, path, true, put).await {
-                // Nothing but the bucket has to be there.
-                Err(StoreError::NotFound { .. }) => Err(StoreError::NoBucket { store: self.url.clone() }),
-                put => put.map(drop),
-            };
+            return self.put_to_bucket(path, put).await.map(drop);
         };
         self.answered(directory, directory.require_with_id()).await?;
         match self.call(Access::Write, path, false, put).await {
@@ -220,14 +276,50 @@ impl Store {
         self.require_folder().await
     }
 
+    async fn put_to_bucket<T, F>(&self, path: &str, put: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        match self.call(Access::Write, path, true, put).await {
+            // Nothing but the bucket has to be there.
+            Err(StoreError::NotFound { .. }) => Err(StoreError::NoBucket { store: self.url.clone() }),
+            put => put,
+        }
+    }
+
+    /// Puts an object in parts, unless it is there. What went up of one that fails does not stay, for which a bucket would charge.
+    async fn put_in_parts(&self, location: &Path, bytes: &Bytes) -> object_store::Result<()> {
+        match self.limited(0, self.objects.head(location)).await {
+            Err(object_store::Error::NotFound { .. }) => {}
+            found => return found.map(drop),
+        }
+        let mut upload = self.limited(0, self.objects.put_multipart(location)).await?;
+        let mut put = self.put_parts(upload.as_mut(), bytes).await;
+        if put.is_ok() {
+            put = self.limited(bytes.len() as u64, upload.complete()).await.map(drop);
+        }
+        let Err(error) = put else { return Ok(()) };
+        // Why it failed is to be told, not what comes after.
+        let _ = self.limited(0, upload.abort()).await;
+        // It may be there all the same: the last reply was lost.
+        self.limited(0, self.objects.head(location)).await.map(drop).map_err(|_| error)
+    }
+
+    async fn put_parts(&self, upload: &mut dyn MultipartUpload, bytes: &Bytes) -> object_store::Result<()> {
+        let part_bytes = self.options.part_bytes.max(PART_BYTES_MIN) as usize;
+        let part = |start| bytes.slice(start..bytes.len().min(start + part_bytes));
+        let parts = (0..bytes.len()).step_by(part_bytes).map(|start| upload.put_part(part(start).into()));
+        // They share the line.
+        let carried = (part_bytes * PARTS_AT_ONCE) as u64;
+        let puts = futures::stream::iter(parts).map(|put| self.limited(carried, put));
+        puts.buffer_unordered(PARTS_AT_ONCE).try_collect().await
+    }
+
     /// Makes durable that the objects which can be seen in a folder are there: in a directory one can be seen whose put failed to flush it. Elsewhere
     /// there is nothing to do.
     pub(crate) async fn settle(&self, folder: &str) -> Result<(), StoreError> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let flush = async {
-            let failed = |e| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(e) };
-            directory.flush(folder).await.map_err(failed)
-        };
+        let flush = async { directory.flush(folder).await.map_err(of_disk) };
         let failed = |error| StoreError::classify(self.url.clone(), Access::Write, folder, error);
         self.limited(0, flush).await.map_err(failed)
     }
@@ -255,14 +347,29 @@ impl Store {
         mut pages: BoxStream<'static, object_store::Result<ObjectMeta>>,
     ) -> object_store::Result<Vec<Listed>> {
         let mut listed = Vec::new();
-        while let Some(meta) = self.limited(0, async { pages.next().await.transpose() }).await? {
+        while let Some(meta) = self.next_listed(&mut pages).await? {
             listed.push(Listed { path: meta.location.to_string(), bytes: meta.size });
         }
         listed.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(listed)
     }
 
-    /// Tries a call again that got no reply in time; what else may pass, the client of a bucket has tried again itself.
+    /// The next object of a listing. A directory reads all its names before it has one to tell, which takes as long as there are names: that is
+    /// waited for while its folder answers.
+    async fn next_listed(
+        &self,
+        pages: &mut BoxStream<'static, object_store::Result<ObjectMeta>>,
+    ) -> object_store::Result<Option<ObjectMeta>> {
+        let mut next = pages.try_next();
+        loop {
+            match self.limited(0, &mut next).await {
+                Err(error) if timed_out(&error) && self.is_directory() && self.require_folder().await.is_ok() => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Tries a call again that got no reply in time or broke off; what else may pass, the client of a bucket has tried again itself.
     async fn call<T, F>(
         &self,
         access: Access,
@@ -273,15 +380,19 @@ impl Store {
     where
         F: Future<Output = object_store::Result<T>>,
     {
-        let ends = Instant::now() + self.options.retry_budget;
+        let mut retries = Retries::within(self.options.retry_budget);
         loop {
-            match call().await {
+            let error = match call().await {
                 Ok(done) => {
                     self.has_answered.store(true, Ordering::Relaxed);
                     return Ok(done);
                 }
-                Err(error) if repeatable && timed_out(&error) && Instant::now() < ends => {}
-                Err(error) => return Err(self.failed(access, path, error)),
+                Err(error) => error,
+            };
+            let silent = timed_out(&error);
+            let failing = if silent { self.options.request_timeout } else { Duration::ZERO };
+            if !(repeatable && (silent || broke_off(&error)) && retries.another_after(failing).await) {
+                return Err(self.failed(access, path, error));
             }
         }
     }
@@ -302,7 +413,7 @@ impl Store {
         request: impl Future<Output = object_store::Result<T>>,
     ) -> object_store::Result<T> {
         let transfer = Duration::from_secs(bytes / self.options.bytes_per_second_min.max(1));
-        let limit = self.options.request_timeout + transfer;
+        let limit = self.options.request_timeout.saturating_add(transfer);
         match tokio::time::timeout(limit, request).await {
             Ok(done) => done,
             Err(_) => Err(object_store::Error::Generic { store: "store", source: Box::new(TimedOut(limit)) }),
@@ -318,8 +429,20 @@ impl fmt::Display for TimedOut {
 
 impl std::error::Error for TimedOut {}
 
+fn of_disk(error: io::Error) -> object_store::Error {
+    object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(error) }
+}
+
 fn timed_out(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::Generic { source, .. } if source.is::<TimedOut>())
+}
+
+/// Whether a connection failed amid a request, after which the client of a bucket does not repeat a create-only put: it may have landed. One that was
+/// never made, it has tried again itself.
+fn broke_off(error: &object_store::Error) -> bool {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |&cause| cause.source());
+    let failed = causes.find_map(|cause| cause.downcast_ref::<HttpError>()).map(HttpError::kind);
+    failed.is_some_and(|kind| !matches!(kind, HttpErrorKind::Connect | HttpErrorKind::Request))
 }
 
 fn parse(path: &str) -> Result<Path, StoreError> {
@@ -336,6 +459,10 @@ mod tests {
         let late = || object_store::Error::Generic { store: "store", source: Box::new(TimedOut(Duration::ZERO)) };
         let failed = || store.failed(Access::Read, "a", late());
         assert!(matches!(failed(), StoreError::NoCredentials { variables: "VARIABLES", .. }));
+        assert!(
+            failed().to_string().contains("unless this machine has some"),
+            "it may, and the bucket be out of reach"
+        );
         store.put("a", Bytes::new()).await.unwrap();
         assert!(matches!(failed(), StoreError::Unavailable { .. }));
     }
@@ -343,7 +470,9 @@ mod tests {
     async fn behaves_like_a_store(store: &Store) {
         let path = "a/b/c.bin";
         assert!(matches!(store.get(path).await, Err(StoreError::NotFound { path: p }) if p == path));
-        store.put_create(path, Bytes::from_static(b"one")).await.unwrap();
+        for _ in 0..2 {
+            store.put_vouched(path, Bytes::from_static(b"one")).await.unwrap();
+        }
         let again = store.put_create(path, Bytes::from_static(b"two")).await;
         assert!(matches!(again, Err(StoreError::AlreadyExists { path: p }) if p == path));
         assert_eq!(store.get(path).await.unwrap(), "one");
@@ -362,6 +491,18 @@ mod tests {
             store.delete("a/b/d").await.unwrap();
             assert!(!store.exists("a/b/d").await.unwrap());
         }
+        for path in ["x/y/1", "x/y/z/2", "x/yy"] {
+            store.put(path, Bytes::new()).await.unwrap();
+        }
+        for _ in 0..2 {
+            store.delete_folder("x/y").await.unwrap();
+            assert_eq!(store.list("x").await.unwrap(), [Listed { path: "x/yy".into(), bytes: 0 }]);
+        }
+        for path in ["", "/", ".."] {
+            let refused = store.delete_folder(path).await;
+            assert!(matches!(refused, Err(StoreError::InvalidPath { .. })), "{path}: {refused:?}");
+        }
+        store.delete("x/yy").await.unwrap();
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ pub enum StoreError {
         /// The object.
         path: String,
     },
-    /// A create-only put found an object in its place. It may be this very put's, when a reply was lost on the way.
+    /// A create-only put found an object in its place. It may be this very put's, when it broke off or its reply was lost.
     #[error("object `{path}` already exists")]
     AlreadyExists {
         /// The object.
@@ -72,9 +72,9 @@ pub enum StoreError {
         /// The cause.
         source: object_store::Error,
     },
-    /// No credentials were given for the bucket, and the machine that was asked for some gave none, or not in time. It may later.
+    /// No credentials were given for the bucket, and the machine that was asked for some gave none, or nothing was heard in time, of it or of the bucket.
     #[error(
-        "store `{store}` has no credentials: set {variables} (docs/operations.md); this machine was asked for some"
+        "store `{store}` was given no credentials: unless this machine has some, set {variables} (docs/operations.md)"
     )]
     NoCredentials {
         /// The store.

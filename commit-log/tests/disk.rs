@@ -92,3 +92,18 @@ async fn what_a_disk_could_not_flush_is_not_acknowledged_though_it_is_there() {
     objects.script([Fault::LostReply]);
     log.checkpoint(Lsn(2), bytes(3)).await.unwrap_err();
 }
+
+#[tokio::test]
+async fn no_checkpoint_is_written_of_commits_that_could_not_be_flushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().to_str().unwrap()).unwrap();
+    let log = Log::open(store.clone(), "log").await.unwrap();
+    log.append(bytes(1)).await.unwrap();
+    // As if the folder could not be flushed: it cannot be opened.
+    let (folder, away) = (dir.path().join("log"), dir.path().join("away"));
+    std::fs::rename(&folder, &away).unwrap();
+    log.checkpoint(Lsn(1), bytes(2)).await.unwrap_err();
+    assert_eq!(store.list("log-checkpoints").await.unwrap(), []);
+    std::fs::rename(&away, &folder).unwrap();
+    log.checkpoint(Lsn(1), bytes(2)).await.unwrap();
+}

@@ -137,6 +137,47 @@ async fn a_put_that_was_under_way_when_its_folder_vanished_is_not_acknowledged()
     assert_lost(put.await.unwrap(), &places.store);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_listing_is_waited_for_however_long_it_takes_while_the_folder_is_there() {
+    let places = Places::new();
+    let objects = FaultyStore::in_directory(places.store.to_str().unwrap(), 1, Faults::default()).unwrap();
+    Log::open(objects.store(), "log").await.unwrap().append(payload(1)).await.unwrap();
+    objects.set_faults(Faults { latency_max: Duration::from_secs(600), ..Faults::default() });
+    assert_eq!(Log::open(objects.store(), "log").await.unwrap().head(), Lsn(1));
+    let store = objects.store();
+    let listing = tokio::spawn(async move { store.list("log").await });
+    let calls = objects.calls();
+    while objects.calls() == calls {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    places.take_away();
+    listing.await.unwrap().unwrap_err();
+}
+
+#[tokio::test]
+async fn a_folder_is_deleted_with_what_puts_that_were_killed_left_in_it() {
+    let places = Places::new();
+    let store = places.open();
+    let path = |name: &str| places.store.join(name);
+    for object in ["a/b/one", "a/b/c/two", "a/other"] {
+        store.put(object, payload(1)).await.unwrap();
+    }
+    // Killed before the link into place, and after it.
+    fs::write(path("a/b/three#1"), "half").unwrap();
+    fs::hard_link(path("a/b/one"), path("a/b/one#1")).unwrap();
+    std::os::unix::fs::symlink(path("a/b"), path("link")).unwrap();
+    store.delete_folder("link/c").await.unwrap();
+    assert!(path("a/b/c").exists(), "it is not there that the folder lies");
+    places.take_away();
+    assert_lost(store.delete_folder("a/b").await, &places.store);
+    places.bring_back();
+    for _ in 0..2 {
+        store.delete_folder("a/b").await.unwrap();
+        assert!(!path("a/b").exists());
+    }
+    assert_eq!(entries(&path("a")), 1);
+}
+
 #[tokio::test]
 async fn who_only_reads_writes_no_id_and_learns_that_of_who_writes() {
     let places = Places::new();

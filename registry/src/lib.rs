@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use pagoda_commit_log::{Log, Lsn, Store, StoreError};
+use pagoda_commit_log::{Log, Lsn, Store};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -80,6 +80,8 @@ impl Registry {
     /// Records what was staged as the newest artefact of its kind, unless it is that already.
     pub async fn record(&self, staged: Staged) -> Result<Entry, RegistryError> {
         if let Some(newest) = self.newest_like(&staged).await? {
+            // Its record may be seen, and yet not be durable.
+            self.shelf(newest.kind).log.settle().await?;
             return Ok(newest);
         }
         let Staged(entry) = staged;
@@ -128,11 +130,7 @@ impl Registry {
     }
 
     async fn put_blob(&self, bytes: Bytes) -> Result<(), RegistryError> {
-        match self.store.put_create(&FileRef::of(&bytes).path(), bytes).await {
-            // The same content under the same name.
-            Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.store.put_vouched(&FileRef::of(&bytes).path(), bytes).await?)
     }
 
     /// Reads what is new in the log, then answers from all entries.
@@ -204,6 +202,20 @@ mod tests {
         assert_eq!(said_later.unwrap(), one, "what was said first holds");
         publish(&registry, "two").await;
         assert_eq!(publish(&registry, "one").await.version, 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_recorded_already_is_told_so_once_it_is_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::open(Store::open(dir.path().to_str().unwrap()).unwrap()).await.unwrap();
+        let one = publish(&registry, "one").await;
+        assert_eq!(publish(&registry, "one").await, one);
+        // As if the folder could not be flushed: it cannot be opened.
+        let (log, away) = (dir.path().join("registry/model"), dir.path().join("away"));
+        std::fs::rename(&log, &away).unwrap();
+        registry.publish(Kind::Model, "one", Value::Null, files("one")).await.unwrap_err();
+        std::fs::rename(&away, &log).unwrap();
+        assert_eq!(publish(&registry, "one").await, one);
     }
 
     #[tokio::test]

@@ -17,6 +17,12 @@ async fn a_log_appends_reads_checkpoints_and_cleans_up() {
 }
 
 #[tokio::test]
+async fn a_large_object_goes_up_in_parts() {
+    let Some(server) = Azurite::start() else { return };
+    promises::a_large_object_goes_up_in_parts(|options| server.store_with("data", options)).await;
+}
+
+#[tokio::test]
 async fn opened_by_its_address_in_the_environment_of_the_process() {
     if std::env::var_os("AZURE_STORAGE_ENDPOINT").is_none() {
         let Some(server) = Azurite::start() else { return };

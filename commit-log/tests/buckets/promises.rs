@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::future::join_all;
-use pagoda_commit_log::{CleanUp, Log, LogError, Lsn, Store, StoreError};
+use pagoda_commit_log::{CleanUp, Log, LogError, Lsn, Store, StoreError, StoreOptions};
 
 fn text(payload: &str) -> Bytes {
     Bytes::copy_from_slice(payload.as_bytes())
@@ -54,6 +54,23 @@ pub(crate) async fn a_log_appends_reads_checkpoints_and_cleans_up(open: impl Fn(
     assert_eq!(reopened.newest_checkpoint().await.unwrap(), Some((Lsn(20), text("state 20"))));
     assert_eq!(reopened.read_after(Lsn(20)).await.unwrap(), commits[20..]);
     assert_eq!(reopened.append(text("more")).await.unwrap(), Lsn(31));
+}
+
+pub(crate) async fn a_large_object_goes_up_in_parts(open: impl Fn(StoreOptions) -> Store) {
+    let whole: Bytes = (0..12_u32 << 20).map(|n| (n >> 16) as u8).collect();
+    let store = open(StoreOptions { part_bytes: 5 << 20, ..StoreOptions::default() });
+    for path in ["large", "large", "another"] {
+        store.put_vouched(path, whole.clone()).await.unwrap();
+        assert!(store.get(path).await.unwrap() == whole);
+    }
+    let at_once = store.put_create("large", whole.clone()).await.unwrap_err();
+    assert!(matches!(at_once, StoreError::AlreadyExists { .. }), "{at_once:?}");
+    for _ in 0..2 {
+        store.put_vouched("small", text("small")).await.unwrap();
+    }
+    let listed = store.list("").await.unwrap().into_iter().map(|object| (object.path, object.bytes));
+    let large = |path: &str| (path.to_owned(), whole.len() as u64);
+    assert_eq!(listed.collect::<Vec<_>>(), [large("another"), large("large"), ("small".into(), 5)]);
 }
 
 /// Both addresses are opened with what the environment of the process says; nothing is at the other one.

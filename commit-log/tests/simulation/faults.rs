@@ -1,6 +1,6 @@
 //! The faults by name, each alone.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use pagoda_commit_log::{
@@ -113,6 +113,48 @@ async fn an_append_to_a_store_that_is_gone_ends_within_its_budget() {
     );
     objects.set_faults(Faults::default());
     assert_eq!(log.append(text("one")).await.unwrap(), Lsn(1), "the slot was left free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_to_a_store_that_is_silent_ends_within_its_budget() {
+    let objects = smooth();
+    let retry_budget = Duration::from_secs(5);
+    let options = LogOptions { retry_budget, ..LogOptions::default() };
+    let log = Log::open_with(objects.store(), "log", options).await.unwrap();
+    objects.script([Fault::Hang]);
+    assert_eq!(log.append(text("one")).await.unwrap(), Lsn(1), "one call may be silent");
+    objects.set_faults(Faults { hang: 1.0, ..Faults::default() });
+    let began = Instant::now();
+    let error = log.append(text("two")).await.unwrap_err();
+    assert!(matches!(error, LogError::Store(StoreError::Unavailable { .. })), "{error}");
+    assert!(began.elapsed() <= retry_budget + Duration::from_millis(10), "{:?}", began.elapsed());
+    let began = Instant::now();
+    log.read_after(Lsn(1)).await.unwrap_err();
+    assert!(began.elapsed() < retry_budget * 2, "{:?}", began.elapsed());
+    objects.set_faults(Faults::default());
+    assert_eq!(log.append(text("two")).await.unwrap(), Lsn(2));
+}
+
+/// Of what is cut off, some lands, and whose it is the put id says.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_often_takes_longer_than_the_budget_delays_acks_and_never_fakes_one() {
+    let objects = smooth();
+    let options = LogOptions { retry_budget: Duration::from_secs(5), ..LogOptions::default() };
+    let log = Log::open_with(objects.store(), "log", options).await.unwrap();
+    objects.set_faults(Faults { latency_max: Duration::from_millis(2500), ..Faults::default() });
+    let (mut acknowledged, mut given_up) = (Vec::new(), 0);
+    for n in 0..200 {
+        match log.append(text(&n.to_string())).await {
+            Ok(lsn) => acknowledged.push((lsn, text(&n.to_string()))),
+            Err(LogError::Store(StoreError::Unavailable { .. })) => given_up += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert!(acknowledged.len() > 50 && given_up > 10, "{} {given_up}", acknowledged.len());
+    let found = commits(&objects).await;
+    assert!(acknowledged.iter().all(|commit| found.contains(commit)));
+    let once: BTreeSet<_> = found.iter().map(|(_, payload)| payload).collect();
+    assert_eq!(once.len(), found.len(), "an append was committed twice");
 }
 
 #[tokio::test(start_paused = true)]
