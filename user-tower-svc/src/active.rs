@@ -2,6 +2,7 @@
 
 use arc_swap::ArcSwap;
 use pagoda_model::{ModelVersion, SpaceId};
+use tokio::sync::Notify;
 
 use crate::error::Error;
 
@@ -16,27 +17,47 @@ pub(crate) enum IndexView {
 
 /// The spaces that the index was last known to hold.
 #[derive(Debug)]
-pub(crate) struct HeldSpaces(ArcSwap<IndexView>);
+pub(crate) struct HeldSpaces {
+    view: ArcSwap<IndexView>,
+    seen: Notify,
+}
 
 impl HeldSpaces {
     pub(crate) fn new() -> Self {
-        Self(ArcSwap::from_pointee(IndexView::Unseen("it was not asked yet".into())))
+        let unseen = IndexView::Unseen("it was not asked yet".into());
+        Self { view: ArcSwap::from_pointee(unseen), seen: Notify::new() }
     }
 
     pub(crate) fn set(&self, spaces: Vec<SpaceId>) {
-        self.0.store(IndexView::Holds(spaces).into());
+        let before = self.view.swap(IndexView::Holds(spaces).into());
+        if matches!(*before, IndexView::Unseen(_)) {
+            self.seen.notify_one();
+        }
+    }
+
+    /// Resolves when the index has answered for the first time, for one who waits.
+    pub(crate) async fn seen(&self) {
+        self.seen.notified().await;
     }
 
     /// Notes that the index does not answer. What it was known to hold stays known: it probably still does.
     pub(crate) fn note_silence(&self, why: &str) {
-        if matches!(**self.0.load(), IndexView::Unseen(_)) {
-            self.0.store(IndexView::Unseen(why.to_owned()).into());
+        if matches!(**self.view.load(), IndexView::Unseen(_)) {
+            self.view.store(IndexView::Unseen(why.to_owned()).into());
+        }
+    }
+
+    /// The spaces that it holds, as far as is known.
+    pub(crate) fn spaces(&self) -> Vec<SpaceId> {
+        match &**self.view.load() {
+            IndexView::Unseen(_) => Vec::new(),
+            IndexView::Holds(spaces) => spaces.clone(),
         }
     }
 
     /// The model that answers, among those loaded, newest first.
     pub(crate) fn choose(&self, loaded: &[ModelVersion]) -> Result<ModelVersion, Error> {
-        choose(loaded, &self.0.load())
+        choose(loaded, &self.view.load())
     }
 }
 
@@ -55,6 +76,8 @@ fn choose(loaded: &[ModelVersion], view: &IndexView) -> Result<ModelVersion, Err
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const OLD: ModelVersion = ModelVersion { space: SpaceId(1), revision: 0 };
@@ -89,5 +112,15 @@ mod tests {
         spaces.set(vec![SpaceId(1)]);
         spaces.note_silence("refused");
         assert_eq!(spaces.choose(&[OLD]).unwrap(), OLD);
+    }
+    #[tokio::test]
+    async fn the_first_answer_of_the_index_is_told_once() {
+        let spaces = HeldSpaces::new();
+        let is_told = async || tokio::time::timeout(Duration::ZERO, spaces.seen()).await.is_ok();
+        assert!(!is_told().await);
+        spaces.set(vec![SpaceId(1)]);
+        assert!(is_told().await, "also to one who waits only now");
+        spaces.set(vec![SpaceId(2)]);
+        assert!(!is_told().await);
     }
 }
