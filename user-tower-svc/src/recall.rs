@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     index::{Index, Search},
     users::Users,
-    wire::{self, Checked, EXCLUDE_LIMIT, Limits},
+    wire::{self, Checked, Limits},
 };
 
 /// Who wants how many candidates.
@@ -147,7 +147,7 @@ impl Entrance {
         refuse([violations.clone(), of_model.concat()].concat())?;
         let user_known = self.users.load().complete(&mut user, &model.schema().user);
         let history = history(&user, model);
-        let exclude = excluded(recall, history.all)?;
+        let exclude = excluded(recall, history.all);
         let history_length = history.used as u32;
         let embedded = weighed(self.tower.embed(Some(model.version()), vec![user]).await?, weights, model)?;
         let remaining = deadline.remaining();
@@ -174,16 +174,11 @@ fn history(user: &Entity, model: &ModelBundle) -> History {
     History { all, used: items.len().min(max_length) }
 }
 
-/// What the caller excludes and, unless it may be recalled again, the history; each once.
-fn excluded(recall: &Recall, history: Vec<ItemId>) -> Result<Vec<ItemId>, Error> {
+/// What the caller excludes and, unless it may be recalled again, the history; each once. A search takes as many as both may be.
+fn excluded(recall: &Recall, history: Vec<ItemId>) -> Vec<ItemId> {
     let history = if recall.include_history { Vec::new() } else { history };
     let ids: BTreeSet<ItemId> = recall.exclude.iter().cloned().chain(history).collect();
-    if ids.len() > EXCLUDE_LIMIT {
-        let found = ids.len();
-        let why = format!("expected at most {EXCLUDE_LIMIT} ids together with the user's history, found {found}");
-        return Err(Error::Invalid(vec![Violation::new("exclude_item_ids", why)]));
-    }
-    Ok(ids.into_iter().collect())
+    ids.into_iter().collect()
 }
 
 /// The embeddings with their objectives weighed. Weights at fault were refused before.
