@@ -138,8 +138,12 @@ impl RegistryFollower {
         if entry.version == self.entrance.users.load().version() {
             return Ok(());
         }
-        if let Some(users) = self.load(&entry, read_users).await? {
-            self.entrance.users.store(UserSnapshot::new(entry.version, users).into());
+        let version = entry.version;
+        let read = move |files| Ok(Arc::new(UserSnapshot::new(version, read_users(files)?)));
+        if let Some(users) = self.load(&entry, read).await? {
+            let replaced = self.entrance.users.swap(users);
+            // To free the features of millions of users takes as long as to read them.
+            drop(tokio::task::spawn_blocking(move || drop(replaced)));
         }
         Ok(())
     }

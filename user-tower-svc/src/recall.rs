@@ -115,6 +115,8 @@ impl Entrance {
             violations.extend(wire::feature_violations(&wire::user_path(i), user, &model));
             snapshot.complete(user, &model.schema().user);
         }
+        // Who replaces it frees it, rather than a call that is still in the tower.
+        drop(snapshot);
         refuse(violations)?;
         let embedded = self.tower.embed(Some(model.version()), users).await?;
         weighed(embedded, &objective_weights, &model)
