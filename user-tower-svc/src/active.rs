@@ -1,5 +1,7 @@
 //! Which model answers: the newest loaded one whose embedding space the index holds.
 
+use std::sync::Arc;
+
 use arc_swap::ArcSwap;
 use pagoda_model::{ModelVersion, SpaceId};
 use tokio::sync::Notify;
@@ -28,11 +30,14 @@ impl HeldSpaces {
         Self { view: ArcSwap::from_pointee(unseen), seen: Notify::new() }
     }
 
-    pub(crate) fn set(&self, spaces: Vec<SpaceId>) {
-        let before = self.view.swap(IndexView::Holds(spaces).into());
+    /// Notes what the index said; returns it, whatever it is said to hold meanwhile.
+    pub(crate) fn set(&self, spaces: Vec<SpaceId>) -> Arc<IndexView> {
+        let view = Arc::new(IndexView::Holds(spaces));
+        let before = self.view.swap(view.clone());
         if matches!(*before, IndexView::Unseen(_)) {
             self.seen.notify_one();
         }
+        view
     }
 
     /// Resolves when the index has answered for the first time, for one who waits.
@@ -57,19 +62,22 @@ impl HeldSpaces {
 
     /// The model that answers, among those loaded, newest first.
     pub(crate) fn choose(&self, loaded: &[ModelVersion]) -> Result<ModelVersion, Error> {
-        choose(loaded, &self.view.load())
+        self.view.load().choose(loaded)
     }
 }
 
-fn choose(loaded: &[ModelVersion], view: &IndexView) -> Result<ModelVersion, Error> {
-    if loaded.is_empty() {
-        return Err(Error::ModelNotReady("no model is loaded yet; `pagoda train` registers one".into()));
-    }
-    match view {
-        IndexView::Unseen(why) => Err(Error::IndexUnavailable(why.clone())),
-        IndexView::Holds(held) => {
-            let chosen = loaded.iter().find(|model| held.contains(&model.space));
-            chosen.copied().ok_or_else(|| Error::SpaceNotHeld { held: held.clone() })
+impl IndexView {
+    /// The model that answers, among those loaded, newest first.
+    pub(crate) fn choose(&self, loaded: &[ModelVersion]) -> Result<ModelVersion, Error> {
+        if loaded.is_empty() {
+            return Err(Error::ModelNotReady("no model is loaded yet; `pagoda train` registers one".into()));
+        }
+        match self {
+            Self::Unseen(why) => Err(Error::IndexUnavailable(why.clone())),
+            Self::Holds(held) => {
+                let chosen = loaded.iter().find(|model| held.contains(&model.space));
+                chosen.copied().ok_or_else(|| Error::SpaceNotHeld { held: held.clone() })
+            }
         }
     }
 }
@@ -85,7 +93,7 @@ mod tests {
     const NEW: ModelVersion = ModelVersion { space: SpaceId(2), revision: 0 };
 
     fn chosen(loaded: &[ModelVersion], held: &[SpaceId]) -> Option<ModelVersion> {
-        choose(loaded, &IndexView::Holds(held.to_vec())).ok()
+        IndexView::Holds(held.to_vec()).choose(loaded).ok()
     }
 
     #[test]
@@ -99,9 +107,9 @@ mod tests {
     #[test]
     fn without_a_match_the_error_says_what_is_missing() {
         let held = IndexView::Holds(vec![SpaceId(3)]);
-        assert!(matches!(choose(&[NEW], &held), Err(Error::SpaceNotHeld { held }) if held == [SpaceId(3)]));
-        assert!(matches!(choose(&[], &held), Err(Error::ModelNotReady(_))));
-        assert!(matches!(choose(&[NEW], &IndexView::Unseen("gone".into())), Err(Error::IndexUnavailable(_))));
+        assert!(matches!(held.choose(&[NEW]), Err(Error::SpaceNotHeld { held }) if held == [SpaceId(3)]));
+        assert!(matches!(held.choose(&[]), Err(Error::ModelNotReady(_))));
+        assert!(matches!(IndexView::Unseen("gone".into()).choose(&[NEW]), Err(Error::IndexUnavailable(_))));
     }
 
     #[test]
@@ -113,6 +121,16 @@ mod tests {
         spaces.note_silence("refused");
         assert_eq!(spaces.choose(&[OLD]).unwrap(), OLD);
     }
+
+    #[test]
+    fn what_the_index_answered_stands_whatever_a_poll_says_meanwhile() {
+        let spaces = HeldSpaces::new();
+        let answered = spaces.set(vec![SpaceId(1)]);
+        spaces.set(vec![SpaceId(2)]);
+        assert_eq!(answered.choose(&[NEW, OLD]).unwrap(), OLD);
+        assert_eq!(spaces.choose(&[NEW, OLD]).unwrap(), NEW);
+    }
+
     #[tokio::test]
     async fn the_first_answer_of_the_index_is_told_once() {
         let spaces = HeldSpaces::new();

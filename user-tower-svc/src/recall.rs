@@ -96,8 +96,9 @@ impl Entrance {
         let model = self.model_for(&request.violations)?;
         match self.attempt(request, &model, deadline).await {
             Err(Error::SpaceNotHeld { held }) => {
-                self.held.set(held);
-                let model = self.model_for(&request.violations)?;
+                // By this very answer: a poll that began before it may be noted after it.
+                let version = self.held.set(held).choose(&self.tower.loaded())?;
+                let model = self.tower.model(Some(version))?;
                 self.attempt(request, &model, deadline).await
             }
             attempted => attempted,
