@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use item_tower_svc::{
     app::{self, App},
     config::Config,
+    refresh::Refreshes,
 };
 use pagoda_commit_log::Store;
 use pagoda_model::ModelVersion;
@@ -27,6 +28,7 @@ pub(crate) struct Service {
     pub(crate) client: Client,
     pub(crate) index: Index,
     pub(crate) store: Store,
+    pub(crate) refreshes: Refreshes,
     pub(crate) registry: Registry,
     pub(crate) stop: oneshot::Sender<()>,
     pub(crate) ended: JoinHandle<()>,
@@ -51,6 +53,7 @@ impl Service {
         let config: Config = config::load(&ServerArgs { set, ..ServerArgs::default() }).unwrap();
         let registry = Registry::open(store.clone()).await.unwrap();
         let app = App::build_on(store.clone(), &config).await.unwrap();
+        let refreshes = app.refreshes.clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -58,7 +61,7 @@ impl Service {
             app::run_on(app, &config, listener, async { drop(stopped.await) }).await.unwrap();
         });
         let client = Client::connect(format!("http://{address}")).await.unwrap();
-        Self { client, index, store, registry, stop, ended }
+        Self { client, index, store, refreshes, registry, stop, ended }
     }
 
     /// With a model in the registry.
