@@ -1,6 +1,9 @@
 //! The threads that run forward passes: each takes what waits, up to a batch, and answers it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use pagoda_model::{Entity, ModelVersion, Side, bundle::ModelBundle};
 use tokio::sync::{mpsc, oneshot};
@@ -88,7 +91,14 @@ fn send(reply: Reply, answer: Result<Embedded, InferenceError>) {
 }
 
 fn embed(side: Side, model: &ModelBundle, entities: &[Entity]) -> Result<Embedded, InferenceError> {
-    Ok(Embedded { version: model.version(), embeddings: model.embed(side, entities)? })
+    let embeddings = caught(|| Ok(model.embed(side, entities)?))?;
+    Ok(Embedded { version: model.version(), embeddings })
+}
+
+/// A panic is the failure of this pass, not the end of the thread.
+fn caught<T>(pass: impl FnOnce() -> Result<T, InferenceError>) -> Result<T, InferenceError> {
+    let panicked = |_| Err(InferenceError::Internal("a forward pass panicked; the log says where".into()));
+    catch_unwind(AssertUnwindSafe(pass)).unwrap_or_else(panicked)
 }
 
 /// A model among those loaded; `None` asks for the newest.
@@ -102,5 +112,17 @@ pub(crate) fn choose(
             let found = models.iter().find(|model| model.version() == version);
             found.cloned().ok_or(InferenceError::NotLoaded(version))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_answer() {
+        let answered: Result<(), _> = caught(|| panic!("one that a test wants"));
+        assert!(matches!(answered, Err(InferenceError::Internal(why)) if why.contains("panicked")));
+        assert_eq!(caught(|| Ok(1)).unwrap(), 1);
     }
 }

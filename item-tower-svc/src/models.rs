@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration}
 use bytes::Bytes;
 use pagoda_inference::Tower;
 use pagoda_model::{ModelVersion, bundle::ModelBundle};
-use pagoda_registry::{Entry, Kind, Registry};
+use pagoda_registry::{Entry, Kind, Registry, RegistryError};
 use tokio::sync::Mutex;
 
 use crate::error::ItemTowerError;
@@ -145,11 +145,15 @@ impl Models {
     }
 
     async fn load(&self, entry: &Entry) -> Result<Arc<ModelBundle>, ItemTowerError> {
-        let files = self.registry.fetch(entry).await?;
+        let refused = |why| ItemTowerError::ModelRefused { label: entry.label.clone(), why };
+        let files = match self.registry.fetch(entry).await {
+            Err(error @ RegistryError::Corrupt { .. }) => return Err(refused(error.to_string())),
+            fetched => fetched?,
+        };
         let label = entry.label.clone();
         let loaded = tokio::task::spawn_blocking(move || read_bundle(files, &label)).await;
         let loaded = loaded.map_err(|e| ItemTowerError::Internal(format!("loading model {}: {e}", entry.label)))?;
-        loaded.map(Arc::new).map_err(|why| ItemTowerError::ModelRefused { label: entry.label.clone(), why })
+        loaded.map(Arc::new).map_err(refused)
     }
 }
 

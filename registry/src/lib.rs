@@ -115,7 +115,7 @@ impl Registry {
     pub async fn fetch(&self, entry: &Entry) -> Result<BTreeMap<String, Bytes>, RegistryError> {
         let files = entry.files.iter().map(|(name, file)| async move {
             let bytes = self.store.get(&file.path()).await?;
-            let found = FileRef::of(&bytes);
+            let found = digest(bytes.clone()).await;
             if found == *file {
                 return Ok((name.clone(), bytes));
             }
@@ -147,6 +147,12 @@ impl Registry {
     fn shelf(&self, kind: Kind) -> &Shelf {
         &self.shelves[&kind]
     }
+}
+
+/// A file's digest, away from the async threads: of a large file it takes long.
+async fn digest(bytes: Bytes) -> FileRef {
+    let digested = tokio::task::spawn_blocking(move || FileRef::of(&bytes)).await;
+    digested.expect("a digest is taken of any bytes")
 }
 
 #[cfg(test)]

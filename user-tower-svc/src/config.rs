@@ -56,7 +56,7 @@ pub struct Tower {
 pub struct Registry {
     /// How often newer artefacts are looked for.
     pub poll_ms: u64,
-    /// How many models are held at once.
+    /// How many of the newest models are held.
     pub models_max: usize,
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use pagoda_dataset::{Limits, read_entities};
-use pagoda_model::{Entity, Schema, bundle::ModelBundle};
+use pagoda_model::{Entity, Schema, SpaceId, bundle::ModelBundle};
 use pagoda_registry::{Entry, Kind, Registry, RegistryError};
 use pagoda_server::Readiness;
 use tokio::time::{MissedTickBehavior, interval};
@@ -21,10 +21,15 @@ const READINESS_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) async fn registry(mut follower: RegistryFollower, poll: Duration) {
     let mut trouble = Trouble::default();
     let mut ticks = ticks(poll);
+    let entrance = follower.entrance.clone();
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            // What it holds is wanted at once: until then nobody may be answered.
+            () = entrance.held.seen() => {}
+        }
         let outcome = follower.step().await.map_err(|error| error.to_string());
-        follower.entrance.registry_trouble.store(outcome.as_ref().err().cloned().map(Arc::new));
+        entrance.registry_trouble.store(outcome.as_ref().err().cloned().map(Arc::new));
         trouble.note(outcome);
     }
 }
@@ -76,15 +81,15 @@ pub(crate) struct RegistryFollower {
     registry: Registry,
     entrance: Arc<Entrance>,
     models_max: usize,
-    /// By the registry's version, those in use.
-    models: BTreeMap<u64, Arc<ModelBundle>>,
+    /// Those in use, newest first.
+    models: Vec<(Entry, Arc<ModelBundle>)>,
     /// By kind and version: said once, not tried again.
     refused: BTreeSet<(Kind, u64)>,
 }
 
 impl RegistryFollower {
     pub(crate) fn new(registry: Registry, entrance: Arc<Entrance>, models_max: usize) -> Self {
-        Self { registry, entrance, models_max, models: BTreeMap::new(), refused: BTreeSet::new() }
+        Self { registry, entrance, models_max, models: Vec::new(), refused: BTreeSet::new() }
     }
 
     /// Looks once. A broken artefact is refused, said and passed over: what serves goes on serving.
@@ -93,26 +98,35 @@ impl RegistryFollower {
         self.follow_users().await
     }
 
+    /// Holds the newest models and, beside them, the newest of each space that the index holds: however many are registered before the next refresh, users
+    /// are answered by the one before.
     async fn follow_models(&mut self) -> Result<(), RegistryError> {
-        let mut newest = BTreeMap::new();
+        let held = self.entrance.held.spaces();
+        let mut models: Vec<(Entry, Arc<ModelBundle>)> = Vec::new();
         for entry in self.registry.list(Kind::Model).await? {
-            if newest.len() == self.models_max {
-                break;
+            // A model that was registered again is one model, as it was registered last.
+            if models.iter().any(|(newer, _)| newer.label == entry.label) {
+                continue;
             }
-            if let Some(model) = self.model(&entry).await? {
-                newest.insert(entry.version, model);
+            let is_newest = models.len() < self.models_max;
+            let has_newer = |space: &SpaceId| models.iter().any(|(_, model)| model.version().space == *space);
+            let is_held = space_of(&entry).is_some_and(|space| held.contains(&space) && !has_newer(&space));
+            if (is_newest || is_held)
+                && let Some(model) = self.model(&entry).await?
+            {
+                models.push((entry, model));
             }
         }
-        if !newest.keys().eq(self.models.keys()) {
-            self.entrance.tower.install(newest.values().rev().cloned().collect());
-            self.models = newest;
+        if !models.iter().map(|(entry, _)| entry.version).eq(self.models.iter().map(|(entry, _)| entry.version)) {
+            self.entrance.tower.install(models.iter().map(|(_, model)| model.clone()).collect());
+            self.models = models;
         }
         Ok(())
     }
 
     /// An entry's model; None where it was refused.
     async fn model(&mut self, entry: &Entry) -> Result<Option<Arc<ModelBundle>>, RegistryError> {
-        if let Some(model) = self.models.get(&entry.version) {
+        if let Some((_, model)) = self.models.iter().find(|(held, _)| held.version == entry.version) {
             return Ok(Some(model.clone()));
         }
         let loaded = self.load(entry, |files| ModelBundle::from_files(&files).map_err(|e| e.to_string())).await?;
@@ -124,8 +138,12 @@ impl RegistryFollower {
         if entry.version == self.entrance.users.load().version() {
             return Ok(());
         }
-        if let Some(users) = self.load(&entry, read_users).await? {
-            self.entrance.users.store(UserSnapshot::new(entry.version, users).into());
+        let version = entry.version;
+        let read = move |files| Ok(Arc::new(UserSnapshot::new(version, read_users(files)?)));
+        if let Some(users) = self.load(&entry, read).await? {
+            let replaced = self.entrance.users.swap(users);
+            // To free the features of millions of users takes as long as to read them.
+            drop(tokio::task::spawn_blocking(move || drop(replaced)));
         }
         Ok(())
     }
@@ -161,6 +179,11 @@ impl RegistryFollower {
             }
         }
     }
+}
+
+/// The embedding space of a registered model, as its label has it: `space/revision`.
+fn space_of(entry: &Entry) -> Option<SpaceId> {
+    entry.label.split_once('/')?.0.parse().ok()
 }
 
 type Files = BTreeMap<String, Vec<u8>>;

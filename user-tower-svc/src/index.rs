@@ -1,6 +1,6 @@
 //! What this service asks of index-svc.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pagoda_model::{Embedding, ItemId, ModelVersion, SpaceId};
 use pagoda_proto::{
@@ -70,7 +70,8 @@ impl Index {
             ..Default::default()
         });
         request.set_timeout(search.remaining);
-        let reply = self.client.clone().search(request).await.map_err(error_of)?;
+        let due = Instant::now() + search.remaining;
+        let reply = self.client.clone().search(request).await.map_err(|status| error_of(status, due))?;
         found(reply.into_inner(), search.model)
     }
 
@@ -78,8 +79,10 @@ impl Index {
     pub(crate) async fn spaces(&self) -> Result<Vec<SpaceId>, Error> {
         let mut request = Request::new(GetIndexStatusRequest {});
         request.set_timeout(POLL_TIMEOUT);
+        let due = Instant::now() + POLL_TIMEOUT;
         let asked = tokio::time::timeout(POLL_TIMEOUT, async { self.client.clone().get_index_status(request).await });
-        let status = asked.await.map_err(|_| Error::IndexUnavailable("no answer in time".into()))?.map_err(error_of)?;
+        let status = asked.await.map_err(|_| Error::IndexUnavailable("no answer in time".into()))?;
+        let status = status.map_err(|status| error_of(status, due))?;
         let versions = status.into_inner().spaces.into_iter().filter_map(|space| space.model_version);
         versions.map(|version| space(&version)).collect()
     }
@@ -109,7 +112,8 @@ fn space(version: &feature::ModelVersion) -> Result<SpaceId, Error> {
 }
 
 /// What the index's refusal means for our caller. What it finds wrong with the filter is the caller's fault; with the rest of our search, ours.
-fn error_of(status: Status) -> Error {
+/// Of a connection that broke amid a call, tonic says that it is unknown or cancelled; cancelled is also a call that was not answered when it was due.
+fn error_of(status: Status, due: Instant) -> Error {
     if let Some((reason, metadata)) = reason_of(&status)
         && reason == "SPACE_NOT_HELD"
     {
@@ -125,9 +129,10 @@ fn error_of(status: Status) -> Error {
         return Error::Invalid(violations);
     }
     match status.code() {
-        Code::Unavailable => Error::IndexUnavailable(status.message().to_owned()),
+        Code::DeadlineExceeded => Error::DeadlineExceeded,
+        Code::Cancelled if Instant::now() >= due => Error::DeadlineExceeded,
+        Code::Unavailable | Code::Unknown | Code::Cancelled => Error::IndexUnavailable(status.message().to_owned()),
         Code::ResourceExhausted => Error::Overloaded(format!("the index: {}", status.message())),
-        Code::DeadlineExceeded | Code::Cancelled => Error::DeadlineExceeded,
         code => Error::Internal(format!("the index answered {code:?}: {}", status.message())),
     }
 }

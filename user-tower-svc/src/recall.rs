@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     index::{Index, Search},
     users::Users,
-    wire::{self, Checked, EXCLUDE_LIMIT, Limits},
+    wire::{self, Checked, Limits},
 };
 
 /// Who wants how many candidates.
@@ -96,8 +96,9 @@ impl Entrance {
         let model = self.model_for(&request.violations)?;
         match self.attempt(request, &model, deadline).await {
             Err(Error::SpaceNotHeld { held }) => {
-                self.held.set(held);
-                let model = self.model_for(&request.violations)?;
+                // By this very answer: a poll that began before it may be noted after it.
+                let version = self.held.set(held).choose(&self.tower.loaded())?;
+                let model = self.tower.model(Some(version))?;
                 self.attempt(request, &model, deadline).await
             }
             attempted => attempted,
@@ -115,6 +116,8 @@ impl Entrance {
             violations.extend(wire::feature_violations(&wire::user_path(i), user, &model));
             snapshot.complete(user, &model.schema().user);
         }
+        // Who replaces it frees it, rather than a call that is still in the tower.
+        drop(snapshot);
         refuse(violations)?;
         let embedded = self.tower.embed(Some(model.version()), users).await?;
         weighed(embedded, &objective_weights, &model)
@@ -147,7 +150,7 @@ impl Entrance {
         refuse([violations.clone(), of_model.concat()].concat())?;
         let user_known = self.users.load().complete(&mut user, &model.schema().user);
         let history = history(&user, model);
-        let exclude = excluded(recall, history.all)?;
+        let exclude = excluded(recall, history.all);
         let history_length = history.used as u32;
         let embedded = weighed(self.tower.embed(Some(model.version()), vec![user]).await?, weights, model)?;
         let remaining = deadline.remaining();
@@ -174,16 +177,11 @@ fn history(user: &Entity, model: &ModelBundle) -> History {
     History { all, used: items.len().min(max_length) }
 }
 
-/// What the caller excludes and, unless it may be recalled again, the history; each once.
-fn excluded(recall: &Recall, history: Vec<ItemId>) -> Result<Vec<ItemId>, Error> {
+/// What the caller excludes and, unless it may be recalled again, the history; each once. A search takes as many as both may be.
+fn excluded(recall: &Recall, history: Vec<ItemId>) -> Vec<ItemId> {
     let history = if recall.include_history { Vec::new() } else { history };
     let ids: BTreeSet<ItemId> = recall.exclude.iter().cloned().chain(history).collect();
-    if ids.len() > EXCLUDE_LIMIT {
-        let found = ids.len();
-        let why = format!("expected at most {EXCLUDE_LIMIT} ids together with the user's history, found {found}");
-        return Err(Error::Invalid(vec![Violation::new("exclude_item_ids", why)]));
-    }
-    Ok(ids.into_iter().collect())
+    ids.into_iter().collect()
 }
 
 /// The embeddings with their objectives weighed. Weights at fault were refused before.

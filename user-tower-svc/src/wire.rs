@@ -18,8 +18,8 @@ use pagoda_server::status::Violation;
 
 use crate::recall::{self, EmbedUsers, Found, Recall, Recalled};
 
-/// The most items a request may exclude, and the most that one search excludes.
-pub(crate) const EXCLUDE_LIMIT: usize = 10_000;
+/// The most items a request may exclude, beside the user's history.
+const EXCLUDE_LIMIT: usize = 10_000;
 /// The most users of one `EmbedUsers`.
 const USERS_LIMIT: usize = 1024;
 /// The most objectives that a request weighs.

@@ -15,7 +15,7 @@ use crate::{
     search::{Answer, Found, Query, Ranking},
 };
 
-const EXCLUDE_LIMIT: usize = 10_000;
+const EXCLUDE_LIMIT: usize = 20_000;
 const QUERIES_LIMIT: usize = 256;
 
 /// The fields that both rpcs have.
@@ -320,9 +320,12 @@ mod tests {
         assert_eq!(paths(search_request(filtered(conditions), 1000)), ["filter.all"]);
         let values = any_of(vec![text("a"); VALUES_LIMIT + 1]);
         assert_eq!(paths(search_request(filtered(vec![("tag", values)]), 1000)), ["filter.all[0].any_of.values"]);
-        let exclude_item_ids = (0..=EXCLUDE_LIMIT).map(|n| n.to_string()).collect();
-        let request = proto::SearchRequest { exclude_item_ids, ..filtered(vec![]) };
-        assert_eq!(paths(search_request(request, 1000)), ["exclude_item_ids"]);
+        let excluding = |count: usize| {
+            let exclude_item_ids = (0..count).map(|n| n.to_string()).collect();
+            search_request(proto::SearchRequest { exclude_item_ids, ..filtered(vec![]) }, 1000)
+        };
+        assert!(excluding(20_000).is_ok(), "10,000 of a caller of Recall, and as many of a history");
+        assert_eq!(paths(excluding(20_001)), ["exclude_item_ids"]);
     }
 
     #[test]

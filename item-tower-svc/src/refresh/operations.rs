@@ -13,7 +13,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch},
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Record, Recorded, Refresh, Wish,
@@ -35,6 +35,8 @@ pub struct Refreshes {
     turn: Arc<Semaphore>,
     /// Newest first.
     operations: Arc<Mutex<VecDeque<Operation>>>,
+    /// What begins or runs.
+    tasks: TaskTracker,
 }
 
 #[derive(Clone, Debug)]
@@ -46,13 +48,18 @@ struct Operation {
 impl Refreshes {
     /// None yet.
     pub fn new(refresher: Refresher) -> Self {
-        Self { refresher, turn: Arc::new(Semaphore::new(1)), operations: Arc::default() }
+        Self { refresher, turn: Arc::new(Semaphore::new(1)), operations: Arc::default(), tasks: TaskTracker::new() }
     }
 
-    /// Plans a refresh and, unless something speaks against it, starts it.
+    /// Plans a refresh and, unless something speaks against it, starts it. Once that is on record, it starts whether the caller waits for it or not.
     pub async fn start(&self, wish: Wish) -> Result<Refresh, ItemTowerError> {
         let turn = self.turn.clone().try_acquire_owned().map_err(|refused| self.not_now(refused))?;
         let plan = self.refresher.plan(wish).await?;
+        let begun = self.tasks.spawn(self.clone().begin(plan, turn)).await;
+        begun.unwrap_or_else(|panicked| Err(ItemTowerError::Internal(format!("starting the refresh: {panicked}"))))
+    }
+
+    async fn begin(self, plan: Plan, turn: OwnedSemaphorePermit) -> Result<Refresh, ItemTowerError> {
         let id = self.refresher.journal.start(plan.mode, plan.baseline()).await?;
         let baseline = plan.baseline();
         let refresh = Refresh::begin(id, plan.mode, baseline.catalog_version, baseline.model);
@@ -60,7 +67,11 @@ impl Refreshes {
         let (progress, receiver) = Progress::new(refresh.clone());
         let operation = Operation { refresh: receiver, cancel: CancellationToken::new() };
         self.remember(operation.clone());
-        tokio::spawn(supervise(self.refresher.clone(), plan, progress, operation.cancel, turn));
+        // Who closed while it was planned has not seen it.
+        if self.turn.is_closed() {
+            operation.cancel.cancel();
+        }
+        self.tasks.spawn(supervise(self.refresher.clone(), plan, progress, operation.cancel, turn));
         Ok(refresh)
     }
 
@@ -113,13 +124,10 @@ impl Refreshes {
         self.refresher.journal.follow(every).await
     }
 
-    /// Resolves when no refresh runs.
+    /// Resolves when no refresh begins or runs.
     pub async fn idle(&self) {
-        let all: Vec<_> = self.operations().iter().map(|operation| operation.refresh.clone()).collect();
-        for mut refresh in all {
-            // An error says that the work's side is gone, which is an end as well.
-            let _ = refresh.wait_for(|refresh| refresh.state.is_end()).await;
-        }
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     fn not_now(&self, refused: TryAcquireError) -> ItemTowerError {

@@ -1,6 +1,7 @@
 //! EmbedItems and UpsertItems.
 
 use pagoda_proto::item::v1 as proto;
+use pagoda_registry::FileRef;
 use pagoda_server::status::{reason_of, violations_of};
 use tonic::Code;
 
@@ -26,6 +27,24 @@ async fn without_a_model_calls_are_told_to_come_back_and_a_model_that_is_registe
         tokio::task::yield_now().await;
     };
     assert_eq!(embedded.embeddings[0].values, [0.6, 0.8]);
+    assert_eq!(embedded.model_version.unwrap().space_id, bundle::version(1).space.to_string());
+}
+
+#[tokio::test]
+async fn a_newest_model_whose_bytes_changed_is_refused_and_the_one_before_it_embeds_also_after_a_restart() {
+    let before = Service::with_model().await;
+    let version = bundle::version(2);
+    let manifest = FileRef::of(&bundle::files(version)["manifest.json"].clone().into());
+    before.store.put(&manifest.path(), "changed".into()).await.unwrap();
+    before.register(version).await;
+
+    let mut service = Service::start_on(before.store.clone()).await;
+    service.catalog(&["a,1|0"]).await;
+    let status = service.start_refresh(proto::RefreshMode::Full, 0).await.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).unwrap().0.as_str()), (Code::FailedPrecondition, "MODEL_REFUSED"));
+    assert!(status.message().contains("file `manifest.json` of model 2 is corrupt"), "{status}");
+    let request = proto::EmbedItemsRequest { items: vec![item("a", &[3.0, 4.0])] };
+    let embedded = service.client.embed_items(request).await.unwrap().into_inner();
     assert_eq!(embedded.model_version.unwrap().space_id, bundle::version(1).space.to_string());
 }
 

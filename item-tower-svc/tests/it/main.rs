@@ -8,3 +8,4 @@ mod calls;
 mod index;
 mod refresh;
 mod service;
+mod starts;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use item_tower_svc::{
     app::{self, App},
     config::Config,
+    refresh::Refreshes,
 };
 use pagoda_commit_log::Store;
 use pagoda_model::ModelVersion;
@@ -26,6 +27,8 @@ pub(crate) type Client = ItemTowerServiceClient<Channel>;
 pub(crate) struct Service {
     pub(crate) client: Client,
     pub(crate) index: Index,
+    pub(crate) store: Store,
+    pub(crate) refreshes: Refreshes,
     pub(crate) registry: Registry,
     pub(crate) stop: oneshot::Sender<()>,
     pub(crate) ended: JoinHandle<()>,
@@ -34,6 +37,11 @@ pub(crate) struct Service {
 impl Service {
     /// With an empty registry.
     pub(crate) async fn start() -> Self {
+        Self::start_on(Store::open("memory://").unwrap()).await
+    }
+
+    /// With what is in a store.
+    pub(crate) async fn start_on(store: Store) -> Self {
         let (index, address) = Index::start().await;
         let set = |key: &str, value: &str| format!("{key}={value}");
         let set = vec![
@@ -43,9 +51,9 @@ impl Service {
             set("log.filter", "off"),
         ];
         let config: Config = config::load(&ServerArgs { set, ..ServerArgs::default() }).unwrap();
-        let store = Store::open("memory://").unwrap();
         let registry = Registry::open(store.clone()).await.unwrap();
-        let app = App::build_on(store, &config).await.unwrap();
+        let app = App::build_on(store.clone(), &config).await.unwrap();
+        let refreshes = app.refreshes.clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -53,7 +61,7 @@ impl Service {
             app::run_on(app, &config, listener, async { drop(stopped.await) }).await.unwrap();
         });
         let client = Client::connect(format!("http://{address}")).await.unwrap();
-        Self { client, index, registry, stop, ended }
+        Self { client, index, store, refreshes, registry, stop, ended }
     }
 
     /// With a model in the registry.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pagoda_proto::recall::v1::RecallRequest;
 use pagoda_server::status::{reason_of, violations_of};
+use tokio::runtime::Runtime;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -27,10 +28,30 @@ async fn an_index_that_is_gone_is_unavailable_and_one_may_retry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_dies_amid_a_call_is_unavailable_too() {
+    let process = Runtime::new().unwrap();
+    let (index, address) = process.spawn(Index::start()).await.unwrap();
+    let service = Service::start_with(index, &format!("http://{address}"), &[]).await;
+    service.register(bundle::version(1)).await;
+    service.index.hold(&[bundle::version(1)]);
+    service.eventually("ready", async |s| s.is_serving().await).await;
+    service.index.state().hang = true;
+    let die = async {
+        service.eventually("it searches", async |s| !s.index.state().searches.is_empty()).await;
+        process.shutdown_background();
+    };
+    let (answer, ()) = tokio::join!(service.recall(request("", &[])), die);
+    let status = answer.unwrap_err();
+    let reason = reason_of(&status).map(|(reason, _)| reason);
+    assert_eq!((status.code(), reason.as_deref()), (Code::Unavailable, Some("INDEX_UNAVAILABLE")), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_of_the_index_says_whose_fault_it_is() {
     let service = Service::ready().await;
     for (refusal, expected) in [
         (Status::unavailable("gone"), Code::Unavailable),
+        (Status::cancelled("long before the deadline"), Code::Unavailable),
         (Status::resource_exhausted("busy"), Code::ResourceExhausted),
         (Status::invalid_argument("k"), Code::Internal),
     ] {

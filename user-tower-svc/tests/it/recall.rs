@@ -116,11 +116,12 @@ async fn a_filter_reaches_the_index_as_it_came_and_its_faults_come_back_by_path(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn history_and_excluded_items_together_have_a_limit() {
+async fn a_history_is_excluded_beside_as_many_items_as_a_caller_may_exclude() {
     let service = Service::ready().await;
-    let exclude_item_ids = (0..9_998).map(|n| format!("x{n}")).collect();
-    let status = service.recall(RecallRequest { exclude_item_ids, ..request("known", &[]) }).await.unwrap_err();
-    assert_eq!((status.code(), violations_of(&status)[0].path.as_str()), (Code::InvalidArgument, "exclude_item_ids"));
+    let exclude_item_ids = (0..10_000).map(|n| format!("x{n}")).collect();
+    let reply = service.recall(RecallRequest { exclude_item_ids, ..request("known", &[]) }).await.unwrap();
+    assert_eq!(ids(&reply), ["d"]);
+    assert_eq!(service.index.state().searches.last().unwrap().0.exclude_item_ids.len(), 10_003);
 }
 
 #[tokio::test(flavor = "multi_thread")]

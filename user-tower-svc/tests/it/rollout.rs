@@ -14,6 +14,15 @@ fn space_of(reply: &RecallResponse) -> &str {
     &reply.model_version.as_ref().unwrap().space_id
 }
 
+/// The spaces of the models that are loaded, newest first.
+async fn loaded(service: &Service) -> Vec<String> {
+    service.status().await.loaded_models.into_iter().map(|model| model.space_id).collect()
+}
+
+fn spaces(numbers: &[u64]) -> Vec<String> {
+    numbers.iter().map(|&number| bundle::version(number).space.to_string()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_ready_when_a_model_is_loaded_whose_space_the_index_holds() {
     let service = Service::start(&[]).await;
@@ -73,18 +82,31 @@ async fn a_refused_search_chooses_anew_without_waiting_for_the_poll() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_newest_two_are_held() {
+async fn the_newest_two_are_held_and_beside_them_the_newest_of_each_space_that_the_index_holds() {
     let service = Service::ready().await;
-    for space in 2..=4 {
+    for space in 2..=5 {
         service.register(bundle::version(space)).await;
     }
-    let newest = [4, 3].map(|space| bundle::version(space).space.to_string());
-    service
-        .eventually("the newest two", async |s| {
-            let loaded = s.status().await.loaded_models;
-            loaded.iter().map(|model| &model.space_id).eq(&newest)
-        })
-        .await;
+    service.eventually("the newest two, and the index's", async |s| loaded(s).await == spaces(&[5, 4, 1])).await;
+    assert_eq!(space_of(&service.recall(request("", &[])).await.unwrap()), spaces(&[1])[0]);
+    service.index.hold(&[bundle::version(3), bundle::version(1)]);
+    service.eventually("both of the index", async |s| loaded(s).await == spaces(&[5, 4, 3, 1])).await;
+    service.index.hold(&[bundle::version(5)]);
+    service.eventually("nothing more of the older ones", async |s| loaded(s).await == spaces(&[5, 4])).await;
+    assert_eq!(space_of(&service.recall(request("", &[])).await.unwrap()), spaces(&[5])[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_registered_again_with_other_files_is_one_model() {
+    let service = Service::ready().await;
+    for readme in ["one", "two", "three"] {
+        let mut files = bundle::files(bundle::version(2));
+        files.insert("README".into(), readme.into());
+        service.register_files(bundle::version(2), files).await;
+    }
+    service.eventually("each once", async |s| loaded(s).await == spaces(&[2, 1])).await;
+    service.register(bundle::version(1)).await;
+    service.eventually("the way back", async |s| loaded(s).await == spaces(&[1, 2])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,12 +116,6 @@ async fn a_broken_bundle_is_passed_over() {
     files.insert("schema.toml".into(), b"[user]".to_vec());
     service.register_files(bundle::version(2), files).await;
     service.register(bundle::version(3)).await;
-    let expected = [3, 1].map(|space| bundle::version(space).space.to_string());
-    service
-        .eventually("the one before it stays", async |s| {
-            let loaded = s.status().await.loaded_models;
-            loaded.iter().map(|model| &model.space_id).eq(&expected)
-        })
-        .await;
+    service.eventually("the one before it stays", async |s| loaded(s).await == spaces(&[3, 1])).await;
     assert!(service.recall(request("", &[])).await.is_ok());
 }
