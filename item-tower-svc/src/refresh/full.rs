@@ -6,6 +6,7 @@ use futures::TryStreamExt;
 use pagoda_model::{Embedding, Side};
 
 use super::{
+    Record,
     embed::embedded,
     progress::Progress,
     refresher::{Plan, Refresher},
@@ -31,13 +32,16 @@ impl Refresher {
         built.map(|generation_id| (generation_id, item_count))
     }
 
-    /// Makes the generation current, unless another refresh has published since this one began.
+    /// Makes the generation current, unless another refresh has published since this one began. First it is recorded, so that whoever finds it current
+    /// knows it, whatever becomes of this process.
     pub(super) async fn publish(
         &self,
         plan: &Plan,
         generation_id: String,
         progress: &Progress,
     ) -> Result<(), ItemTowerError> {
+        let built = Record::Built { refresh: progress.now().id.0, generation_id: generation_id.clone() };
+        self.journal.append(&built).await?;
         progress.publishing();
         let expected = plan.index.generation_of(plan.model.version().space);
         let published = self.index.publish(&generation_id, expected).await;

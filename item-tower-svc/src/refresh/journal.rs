@@ -9,8 +9,8 @@
 //!   time) is as if it had not been. Its catalog is nobody's basis.
 //! - A generation that gates refused is stored, and an operator may publish it by force, which is not recorded here. So its id is, and where the index says
 //!   that it is current, its catalog counts as handed over.
-//! - Where the index says that a generation is current which is neither the one that refreshes left nor compacted from it (after a rollback,
-//!   say), nothing is known of what it holds, and a full refresh is needed.
+//! - Where the index says that a generation is current which is neither the one that refreshes left, nor one that a full refresh was about to publish
+//!   since, nor compacted from these (after a rollback, say), nothing is known of what it holds, and a full refresh is needed.
 //! - An incremental refresh passes no gates, so it takes no catalog whose generation gates refused, unless by force it is current.
 //!
 //! Users' features come after the publication, as whoever brings both does it (`pagoda refresh`): a process that dies in between leaves a newer catalog with
@@ -49,6 +49,13 @@ pub enum Record {
         /// When, in milliseconds since 1970 by the clock of its process; None in records of older versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at_ms: Option<i64>,
+    },
+    /// A full refresh has built a generation, and is about to publish it.
+    Built {
+        /// The position of its start.
+        refresh: Lsn,
+        /// The generation.
+        generation_id: String,
     },
     /// It ended well.
     Succeeded {
@@ -150,8 +157,12 @@ struct Known {
     equal: Option<Baseline>,
     /// The catalogs of all refreshes that began since it last equalled one, that one included.
     begun: BTreeSet<u64>,
-    /// The generation that was current then, unless a full refresh may have published since.
+    /// The generation that was current then; None: a record of an older version does not say.
     generation: Option<String>,
+    /// The position of the success that says so.
+    since: Lsn,
+    /// The generations that full refreshes which began after it may have published.
+    built: BTreeSet<String>,
 }
 
 impl Record {
@@ -183,8 +194,8 @@ impl History {
     /// What an incremental refresh with a model may take for granted, when the current generation of its space has this lineage (itself, after those that it
     /// was compacted from; empty where the index does not say). None: nothing.
     pub fn basis(&self, model: ModelVersion, lineage: &[String]) -> Option<Basis> {
-        let Known { equal, begun, generation } = &self.known;
-        let is_as_left = lineage.is_empty() || generation.as_ref().is_none_or(|left| lineage.contains(left));
+        let Known { equal, begun, .. } = &self.known;
+        let is_as_left = lineage.is_empty() || self.known.is_left_by_refreshes(lineage);
         if is_as_left && let Some(equal) = equal.filter(|equal| equal.model == model) {
             return Some(Basis::Equal(equal.catalog_version));
         }
@@ -225,14 +236,20 @@ impl History {
         }
         // Only an end right after its own start proves anything: else another refresh wrote at the same time.
         match (self.just_started.take(), record) {
-            (_, &Record::Started { mode, catalog_version, model_version, .. }) => {
-                self.start(lsn, mode, Baseline { catalog_version, model: model_version });
+            (_, &Record::Started { catalog_version, model_version, .. }) => {
+                self.start(lsn, Baseline { catalog_version, model: model_version });
+            }
+            (started, Record::Built { refresh, generation_id }) => {
+                if *refresh > self.known.since {
+                    self.known.built.insert(generation_id.clone());
+                }
+                self.just_started = started.filter(|(start, ..)| start == refresh);
             }
             (Some((start, baseline, _)), Record::Succeeded { refresh, generation_id, .. }) if start == *refresh => {
                 // It passed the gates, or its generation is current by force.
                 self.refused.retain(|catalog, _| *catalog != baseline.catalog_version);
                 let (begun, generation) = (BTreeSet::from([baseline.catalog_version]), generation_id.clone());
-                self.known = Known { equal: Some(baseline), begun, generation };
+                self.known = Known { equal: Some(baseline), begun, generation, since: lsn, built: BTreeSet::new() };
             }
             (
                 Some((start, _, before)),
@@ -243,17 +260,22 @@ impl History {
         }
     }
 
-    fn start(&mut self, lsn: Lsn, mode: Mode, baseline: Baseline) {
+    fn start(&mut self, lsn: Lsn, baseline: Baseline) {
         let before = self.known.clone();
         self.known.equal = None;
         self.known.begun.insert(baseline.catalog_version);
         for refusals in self.refused.values_mut() {
             refusals.since.insert(baseline.catalog_version);
         }
-        if mode == Mode::Full {
-            self.known.generation = None;
-        }
         self.just_started = Some((lsn, baseline, before));
+    }
+}
+
+impl Known {
+    /// Whether what is current is what refreshes left, or may have left when they were killed.
+    fn is_left_by_refreshes(&self, lineage: &[String]) -> bool {
+        self.generation.as_ref().is_none_or(|left| lineage.contains(left))
+            || lineage.iter().any(|generation| self.built.contains(generation))
     }
 }
 
@@ -351,6 +373,10 @@ mod tests {
         Record::Succeeded { refresh: Lsn(refresh), lsn: Lsn(99), generation_id, at_ms: None, items: None }
     }
 
+    fn built(refresh: u64, generation: &str) -> Record {
+        Record::Built { refresh: Lsn(refresh), generation_id: generation.to_owned() }
+    }
+
     fn failed(refresh: u64, nothing_written: bool) -> Record {
         Record::Failed { refresh: Lsn(refresh), error: "x".into(), nothing_written, refused: None, at_ms: None }
     }
@@ -414,8 +440,31 @@ mod tests {
         let killed = [left.as_slice(), &[incremental(7)]].concat();
         assert_eq!(self::history(&killed).basis(MODEL, &line(&["a"])), None, "rolled back");
         assert_eq!(self::history(&killed).basis(MODEL, &line(&["b"])), Some(among(&[6, 7])));
-        let killed = [left.as_slice(), &[full(7)]].concat();
-        assert_eq!(self::history(&killed).basis(MODEL, &line(&["c"])), Some(among(&[6, 7])), "it may have published c");
+    }
+
+    #[test]
+    fn after_a_full_refresh_was_killed_what_it_built_and_what_was_left_before_are_a_basis_and_nothing_else() {
+        let left = [full(4), succeeded(1, "a"), full(6), built(3, "b"), succeeded(3, "b"), full(7)];
+        let before = history(&left);
+        assert_eq!(before.basis(MODEL, &line(&["b"])), Some(among(&[6, 7])), "it was killed before it published");
+        assert_eq!(before.basis(MODEL, &line(&["a"])), None, "rolled back");
+        assert_eq!(before.basis(MODEL, &line(&["c"])), None, "somebody else's");
+        let built = [left.as_slice(), &[built(6, "c")]].concat();
+        for (generation, expected) in [("c", Some(among(&[6, 7]))), ("b", Some(among(&[6, 7]))), ("a", None)] {
+            assert_eq!(history(&built).basis(MODEL, &line(&[generation])), expected, "{generation}");
+        }
+        let failed = [built.as_slice(), &[failed(6, false)]].concat();
+        assert_eq!(history(&failed).basis(MODEL, &line(&["c"])), Some(among(&[6, 7])), "its publication timed out");
+        let replaced = [failed.as_slice(), &[incremental(8), succeeded(9, "b")]].concat();
+        assert_eq!(history(&replaced).basis(MODEL, &line(&["b"])), Some(Basis::Equal(8)));
+        assert_eq!(history(&replaced).basis(MODEL, &line(&["c"])), None, "it was published after all");
+    }
+
+    #[test]
+    fn what_was_built_by_a_refresh_that_began_before_the_last_success_is_no_basis() {
+        let records = [full(6), succeeded(1, "b"), full(7), incremental(8), succeeded(4, "b"), built(3, "c")];
+        assert_eq!(history(&records).basis(MODEL, &line(&["b"])), Some(Basis::Equal(8)));
+        assert_eq!(history(&records).basis(MODEL, &line(&["c"])), None, "what was written since lies over it");
     }
 
     #[test]

@@ -74,7 +74,7 @@ async fn a_full_refresh_brings_back_what_an_incremental_one_deleted_and_nothing_
     service.refresh(Full).await;
     service.catalog(&all[..1]).await;
     assert_eq!(service.refresh(Incremental).await.items_deleted, 3);
-    service.index.held().tombstones.insert("a".into());
+    service.index.held().delete("a");
     service.catalog(&all).await;
     let end = service.refresh(Full).await;
     assert_eq!((end.state(), end.items_embedded), (RefreshState::Succeeded, 4), "{}", end.error);
@@ -102,6 +102,26 @@ async fn a_full_refresh_brings_back_what_was_deleted_although_a_refresh_failed_i
     let end = service.refresh(Full).await;
     assert_eq!(end.state(), RefreshState::Succeeded, "{}", end.error);
     assert_eq!(service.index.held().items.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_rollback_after_a_publication_that_timed_out_needs_a_full_refresh() {
+    let mut service = Service::with_model().await;
+    service.catalog(&["a,1|0", "old,1|0"]).await;
+    service.refresh(Full).await;
+    service.catalog(&["a,1|0", "b,1|0"]).await;
+    service.refresh(Full).await;
+    service.catalog(&["a,1|0", "c,1|0"]).await;
+    service.index.held().answer_publications = Some(Status::unavailable("time-out"));
+    assert_eq!(service.refresh(Full).await.state(), RefreshState::Failed);
+    service.index.held().answer_publications = None;
+    service.index.held().roll_back("g1");
+    let status = service.start_refresh(Incremental, 0).await.unwrap_err();
+    assert_eq!(reason_of(&status).unwrap().0, "FULL_REFRESH_NEEDED", "{status}");
+    service.index.held().roll_back("g3");
+    let end = service.refresh(Incremental).await;
+    assert_eq!((end.state(), end.items_embedded, end.items_deleted), (RefreshState::Succeeded, 2, 1), "{}", end.error);
+    assert_eq!(service.index.held().items.keys().collect::<Vec<_>>(), ["a", "c"]);
 }
 
 #[tokio::test]
