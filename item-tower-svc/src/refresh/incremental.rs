@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use pagoda_commit_log::Lsn;
 use pagoda_model::Entity;
 
@@ -34,13 +34,19 @@ impl Refresher {
         progress.undeclared(plan.filterable.beyond(&declared));
         let difference = self.difference(plan, catalog).await?;
         refuse_emptying(plan, self.gone_for_certain(plan, &difference).await?)?;
+        let id = progress.now().id;
+        self.journal.require_newest(id).await?;
         progress.written(plan.index.lsn);
-        let changed = |count, lsn| {
+        let mut batches = std::pin::pin!(embedded(plan.model.clone(), difference.changed, declared, self.settings));
+        while let Some(batch) = batches.try_next().await? {
+            let count = batch.len();
+            self.journal.require_newest(id).await?;
+            let lsn = self.index.upsert(plan.model.version(), batch).await?;
             progress.embedded(count);
             progress.written(lsn);
-        };
-        self.upsert_all(plan, difference.changed, declared, changed).await?;
+        }
         for ids in difference.gone.chunks(DELETE_IDS_MAX) {
+            self.journal.require_newest(id).await?;
             let lsn = self.index.delete(ids.to_vec()).await?;
             progress.deleted(ids.len());
             progress.written(lsn);

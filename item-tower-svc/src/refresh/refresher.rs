@@ -128,6 +128,10 @@ impl Refresher {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Result<(), ItemTowerError> {
+        if !plan.history.is_followed_by(progress.now().id) {
+            let why = "it began, or ended, while this one was planned; start it again";
+            return Err(ItemTowerError::RefreshedElsewhere(why.into()));
+        }
         match plan.mode {
             Mode::Full => {
                 let (generation_id, item_count) = unless(cancel, self.build(plan, progress)).await?;

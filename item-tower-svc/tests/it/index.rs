@@ -35,6 +35,8 @@ pub(crate) struct Held {
     pub(crate) searched: Option<String>,
     /// What is found.
     pub(crate) items: BTreeMap<String, Vec<f32>>,
+    /// Upserts that came, those that are held still included.
+    pub(crate) upserts_begun: u64,
     /// Ids of each upsert and delete, in order.
     pub(crate) upserts: Vec<Vec<String>>,
     pub(crate) deletes: Vec<Vec<String>>,
@@ -205,6 +207,7 @@ impl IndexService for Index {
     }
 
     async fn upsert(&self, request: Request<proto::UpsertRequest>) -> Result<Response<proto::UpsertResponse>, Status> {
+        self.held().upserts_begun += 1;
         self.step().await;
         self.refusal()?;
         let request = request.into_inner();

@@ -1,5 +1,7 @@
 //! Refreshes: full, incremental, cancelled, failed.
 
+use item_tower_svc::refresh::{Baseline, Journal, Mode, Record};
+use pagoda_commit_log::Lsn;
 use pagoda_proto::item::v1::{
     self as proto,
     RefreshMode::{Full, Incremental},
@@ -227,6 +229,34 @@ async fn a_process_that_stops_cancels_its_refresh_and_ends() {
     }
     assert_eq!(last.unwrap().state(), RefreshState::Cancelled);
     service.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_incremental_refresh_stops_once_another_process_has_begun_one_and_both_are_remembered() {
+    let mut service = Service::with_model().await;
+    let first = service.catalog(&["a,1|0", "b,1|0"]).await;
+    service.refresh(Full).await;
+    service.catalog(&["a,0|1", "c,1|0", "d,1|0", "e,1|0"]).await;
+    service.index.hold_still();
+    let started = service.start_refresh(Incremental, 0).await.unwrap();
+    while service.index.held().upserts_begun == 0 {
+        tokio::task::yield_now().await;
+    }
+    let elsewhere = Journal::open(service.store.clone()).await.unwrap();
+    let baseline = Baseline { catalog_version: first, model: bundle::version(1) };
+    let other = elsewhere.start(Mode::Incremental, baseline).await.unwrap();
+    service.index.pace.add_permits(1000);
+    let end = service.watch(&started.refresh_id).await.pop().unwrap();
+    assert_eq!(end.state(), RefreshState::Failed);
+    assert!(end.error.contains(&format!("{other} began after it")), "{}", end.error);
+    assert_eq!(service.index.held().upserts, [["a", "c"]], "what was on its way");
+    let (lsn, generation_id) = (Lsn(end.lsn), Some("g1".to_owned()));
+    let succeeded = Record::Succeeded { refresh: other.0, lsn, generation_id, at_ms: None, items: None };
+    elsewhere.append(&succeeded).await.unwrap();
+    service.catalog(&["a,1|0", "b,1|0"]).await;
+    let end = service.refresh(Incremental).await;
+    assert_eq!((end.state(), end.items_embedded), (RefreshState::Succeeded, 2), "{}", end.error);
+    assert_eq!(service.index.held().items.keys().collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ pub(crate) type Client = ItemTowerServiceClient<Channel>;
 pub(crate) struct Service {
     pub(crate) client: Client,
     pub(crate) index: Index,
+    pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) stop: oneshot::Sender<()>,
     pub(crate) ended: JoinHandle<()>,
@@ -45,7 +46,7 @@ impl Service {
         let config: Config = config::load(&ServerArgs { set, ..ServerArgs::default() }).unwrap();
         let store = Store::open("memory://").unwrap();
         let registry = Registry::open(store.clone()).await.unwrap();
-        let app = App::build_on(store, &config).await.unwrap();
+        let app = App::build_on(store.clone(), &config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -53,7 +54,7 @@ impl Service {
             app::run_on(app, &config, listener, async { drop(stopped.await) }).await.unwrap();
         });
         let client = Client::connect(format!("http://{address}")).await.unwrap();
-        Self { client, index, registry, stop, ended }
+        Self { client, index, store, registry, stop, ended }
     }
 
     /// With a model in the registry.
