@@ -63,6 +63,8 @@ pub struct IndexStatus {
     pub declared: Vec<Declared>,
     /// How many items each of these spaces has, in the same order.
     pub item_counts: Vec<u64>,
+    /// How many deleted ids are remembered.
+    pub tombstone_count: u64,
     /// The current generation of each of these spaces and before it those that it was compacted from, in the same order; empty from an index that does not say.
     pub lineages: Vec<Vec<String>>,
 }
@@ -140,10 +142,12 @@ impl IndexClient {
         let declared = status.spaces.iter().map(|space| wire::declared_by_peer(&space.attributes)).collect();
         let generation_ids = status.spaces.iter().map(|space| space.generation_id.clone()).collect();
         let item_counts = status.spaces.iter().map(|space| space.base_count + space.delta_count).collect();
+        let tombstone_count = status.tombstone_count;
         let lineages = status.spaces.iter().map(|space| space.lineage.clone()).collect();
         let models = status.spaces.into_iter().map(|space| wire::model_version_of_peer(space.model_version));
         let models = models.collect::<Result<_, _>>()?;
-        Ok(IndexStatus { lsn: Lsn(status.lsn), models, generation_ids, declared, item_counts, lineages })
+        let lsn = Lsn(status.lsn);
+        Ok(IndexStatus { lsn, models, generation_ids, declared, item_counts, tombstone_count, lineages })
     }
 
     /// Streams batches into a new generation and returns its id. An error among the batches ends the build.
@@ -176,9 +180,28 @@ impl IndexClient {
 
     /// Writes at most [`UPSERT_ITEMS_MAX`] items.
     pub async fn upsert(&self, model: ModelVersion, items: Vec<EmbeddedItem>) -> Result<Lsn, ItemTowerError> {
+        self.upsert_of(model, items, None).await
+    }
+
+    /// Writes those of at most [`UPSERT_ITEMS_MAX`] items that are deleted, and were up to a position; 0: there are none.
+    pub async fn revive(
+        &self,
+        model: ModelVersion,
+        items: Vec<EmbeddedItem>,
+        deleted_until: Lsn,
+    ) -> Result<Lsn, ItemTowerError> {
+        self.upsert_of(model, items, Some(deleted_until.0)).await
+    }
+
+    async fn upsert_of(
+        &self,
+        model: ModelVersion,
+        items: Vec<EmbeddedItem>,
+        deleted_until_lsn: Option<u64>,
+    ) -> Result<Lsn, ItemTowerError> {
         let items = items.into_iter().map(wire::item_embedding).collect();
         let model_version = Some(wire::model_version(model));
-        let request = proto::UpsertRequest { model_version, items, ..Default::default() };
+        let request = proto::UpsertRequest { model_version, items, deleted_until_lsn, ..Default::default() };
         let call = answer(CALL_TIMEOUT, self.rpcs.clone().upsert(within(CALL_TIMEOUT, request))).await?;
         Ok(Lsn(call.lsn))
     }

@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 
-use futures::{StreamExt, TryStreamExt};
-use pagoda_commit_log::Lsn;
-use pagoda_model::Entity;
+use futures::TryStreamExt;
 
 use super::{
     Basis,
@@ -13,7 +11,6 @@ use super::{
     refresher::{Plan, Refresher},
 };
 use crate::{
-    attributes::Declared,
     catalog::{self, Catalog, Difference},
     error::ItemTowerError,
     index_client::DELETE_IDS_MAX,
@@ -50,24 +47,6 @@ impl Refresher {
             let lsn = self.index.delete(ids.to_vec()).await?;
             progress.deleted(ids.len());
             progress.written(lsn);
-        }
-        Ok(())
-    }
-
-    /// Embeds and upserts items with the attributes that are declared; says of each batch how many and where in the index's log.
-    pub(super) async fn upsert_all(
-        &self,
-        plan: &Plan,
-        items: Vec<Entity>,
-        declared: Declared,
-        upserted: impl Fn(usize, Lsn) + Send,
-    ) -> Result<(), ItemTowerError> {
-        let mut batches = std::pin::pin!(embedded(plan.model.clone(), items, declared, self.settings));
-        while let Some(batch) = batches.next().await {
-            let batch = batch?;
-            let count = batch.len();
-            let lsn = self.index.upsert(plan.model.version(), batch).await?;
-            upserted(count, lsn);
         }
         Ok(())
     }

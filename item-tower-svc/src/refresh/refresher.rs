@@ -134,9 +134,9 @@ impl Refresher {
         }
         match plan.mode {
             Mode::Full => {
-                let (generation_id, item_count) = unless(cancel, self.build(plan, progress)).await?;
+                let generation_id = unless(cancel, self.build(plan, progress)).await?;
                 self.publish(plan, generation_id, progress).await?;
-                self.bring_back(plan, item_count, progress).await
+                self.bring_back(plan, progress).await
             }
             Mode::Incremental => unless(cancel, self.update(plan, progress)).await,
         }

@@ -215,10 +215,17 @@ impl IndexService for Index {
         if held.current.as_ref().map(|(model, _)| model) != request.model_version.as_ref() {
             return Err(Status::failed_precondition("that space is not held"));
         }
-        held.upserts.push(request.items.iter().map(|item| item.item_id.clone()).collect());
+        let mut items = request.items;
+        if let Some(until) = request.deleted_until_lsn {
+            items.retain(|item| held.tombstones.get(&item.item_id).is_some_and(|deleted| *deleted <= until));
+        }
+        if items.is_empty() {
+            return Ok(Response::new(proto::UpsertResponse { lsn: 0 }));
+        }
+        held.upserts.push(items.iter().map(|item| item.item_id.clone()).collect());
         held.lsn += 1;
         let lsn = held.lsn;
-        for item in request.items {
+        for item in items {
             held.tombstones.remove(&item.item_id);
             held.fresh.insert(item.item_id, (lsn, item.embedding.unwrap_or_default().values));
         }

@@ -89,6 +89,31 @@ async fn a_full_refresh_brings_back_what_an_incremental_one_deleted_and_nothing_
 }
 
 #[tokio::test]
+async fn what_is_written_while_a_full_refresh_builds_decides_nothing_of_what_is_brought_back_and_is_not_overwritten() {
+    let mut service = Service::with_model().await;
+    let all = ["a,1|0", "b,1|0", "c,1|0"];
+    service.catalog(&all).await;
+    service.refresh(Full).await;
+    service.catalog(&all[..1]).await;
+    assert_eq!(service.refresh(Incremental).await.items_deleted, 2);
+    service.catalog(&["a,1|0", "b,1|0", "c,1|0", "new,1|0", "newer,1|0"]).await;
+    service.index.hold_still();
+    let started = service.start_refresh(Full, 0).await.unwrap();
+    service.index.held().upsert("other", &[1.0, 0.0]);
+    service.index.held().upsert("another", &[1.0, 0.0]);
+    service.index.held().upsert("c", &[0.6, 0.8]);
+    service.index.held().upsert("newer", &[0.6, 0.8]);
+    service.index.held().delete("new");
+    service.index.pace.add_permits(1000);
+    let end = service.watch(&started.refresh_id).await.pop().unwrap();
+    assert_eq!(end.state(), RefreshState::Succeeded, "{}", end.error);
+    let held = service.index.held().clone();
+    assert_eq!(held.items.keys().collect::<Vec<_>>(), ["a", "another", "b", "c", "newer", "other"]);
+    assert_eq!((&held.items["c"], &held.items["newer"]), (&vec![0.6, 0.8], &vec![0.6, 0.8]));
+    assert_eq!(held.upserts, [["b"]]);
+}
+
+#[tokio::test]
 async fn a_full_refresh_brings_back_what_was_deleted_although_a_refresh_failed_in_between() {
     let mut service = Service::with_model().await;
     let all = ["a,1|0", "b,1|0", "c,1|0"];
