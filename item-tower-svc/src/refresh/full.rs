@@ -42,7 +42,7 @@ impl Refresher {
         let built = Record::Built { refresh: progress.now().id.0, generation_id: generation_id.clone() };
         self.journal.append(&built).await?;
         progress.publishing();
-        let expected = plan.index.generation_of(plan.model.version().space);
+        let expected = plan.index.current_of(plan.model.version().space);
         let published = self.index.publish(&generation_id, expected).await;
         if published.as_ref().is_err_and(ItemTowerError::is_of_gates) {
             progress.not_published(&generation_id);

@@ -152,7 +152,7 @@ impl Plan {
     /// What an incremental refresh takes for granted of the index.
     pub(super) fn basis(&self) -> Result<Basis, ItemTowerError> {
         let another = || {
-            let current = self.index.generation_of(self.model.version().space);
+            let current = self.index.current_of(self.model.version().space);
             let why = format!("generation {current} is current, which is not what the last refresh left");
             ItemTowerError::FullRefreshNeeded(why)
         };
@@ -167,7 +167,7 @@ impl Plan {
         }
         let held: Vec<String> = self.index.models.iter().map(ToString::to_string).collect();
         Err(ItemTowerError::FullRefreshNeeded(format!(
-            "the newest model is {}, and the index holds no generation of its space (held are [{}])",
+            "the newest model is {}, and the index searches no generation of its space (searched are [{}])",
             self.model.version(),
             held.join(", ")
         )))

@@ -31,7 +31,7 @@ pub(crate) struct Held {
     pub(crate) lsn: u64,
     /// The current generation.
     pub(crate) current: Option<(ModelVersion, String)>,
-    /// The generation that is searched, where that is another, since the current one cannot be loaded.
+    /// The generation that is searched, where that is another, since the current one cannot be loaded; empty: none is.
     pub(crate) searched: Option<String>,
     /// What is found.
     pub(crate) items: BTreeMap<String, Vec<f32>>,
@@ -258,13 +258,11 @@ impl IndexService for Index {
             lineage: vec![current.clone()],
             ..Default::default()
         });
-        let spaces = spaces.collect();
+        let (spaces, unsearched_spaces) = spaces.partition(|space| !space.generation_id.is_empty());
         let tombstone_count = held.tombstones.len() as u64;
-        Ok(Response::new(proto::GetIndexStatusResponse {
-            lsn: held.lsn,
-            spaces,
-            tombstone_count,
-            ..Default::default()
-        }))
+        let lsn = held.lsn;
+        let status =
+            proto::GetIndexStatusResponse { lsn, spaces, unsearched_spaces, tombstone_count, ..Default::default() };
+        Ok(Response::new(status))
     }
 }

@@ -240,6 +240,19 @@ async fn a_cancelled_refresh_publishes_nothing_and_lets_the_next_one_run() {
 }
 
 #[tokio::test]
+async fn a_full_refresh_replaces_a_generation_that_is_current_and_cannot_be_loaded() {
+    for is_searched in [true, false] {
+        let mut service = Service::with_model().await;
+        service.catalog(&["a,1|0"]).await;
+        service.refresh(Full).await;
+        service.refresh(Full).await;
+        service.index.held().searched = Some(if is_searched { "g1" } else { "" }.into());
+        let end = service.refresh(Full).await;
+        assert_eq!((end.state(), end.generation_id.as_str()), (RefreshState::Succeeded, "g3"), "{}", end.error);
+    }
+}
+
+#[tokio::test]
 async fn a_process_that_stops_cancels_its_refresh_and_ends() {
     let mut service = Service::with_model().await;
     service.catalog(&["a,1|0", "b,1|0", "c,1|0"]).await;
