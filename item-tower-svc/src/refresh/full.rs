@@ -48,6 +48,10 @@ impl Refresher {
             progress.not_published(&generation_id);
         }
         let lsn = published.map_err(|error| error.about(&generation_id))?;
+        let is_rollout = plan.index.models.first().is_some_and(|last| last.space != plan.model.version().space);
+        if is_rollout && lsn > plan.index.lsn.next() {
+            tracing::info!(covers = %plan.index.lsn, %lsn, "what `UpsertItems` wrote in between, if it did, is in the space before alone");
+        }
         progress.published(generation_id, lsn);
         Ok(())
     }
