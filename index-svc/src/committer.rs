@@ -41,6 +41,7 @@ pub struct Moved {
 
 enum Job {
     Write(Batch, oneshot::Sender<Result<Lsn, IndexError>>),
+    Revive(Batch, Lsn, oneshot::Sender<Result<Lsn, IndexError>>),
     Publish(Box<Publish>, oneshot::Sender<Result<Moved, IndexError>>),
     RollBack(RollBack, oneshot::Sender<Result<Moved, IndexError>>),
 }
@@ -68,6 +69,11 @@ impl Committer {
     /// Commits a write; returns once it is durable and visible.
     pub async fn write(&self, batch: Batch) -> Result<Lsn, IndexError> {
         self.submit(|done| Job::Write(batch, done)).await
+    }
+
+    /// Commits of the items of an upsert those alone that are deleted, and were up to a position; 0: there are none.
+    pub async fn revive(&self, batch: Batch, deleted_until: Lsn) -> Result<Lsn, IndexError> {
+        self.submit(|done| Job::Revive(batch, deleted_until, done)).await
     }
 
     /// Makes a generation current; returns once it is searchable.
@@ -156,6 +162,13 @@ impl Task {
                     group_bytes += bytes;
                     group.push((batch, done));
                 }
+                Job::Revive(mut batch, deleted_until, done) => {
+                    self.commit_writes(std::mem::take(&mut group)).await;
+                    match self.keep_deleted(&mut batch, deleted_until).await {
+                        Ok(true) => self.commit_writes(vec![(batch, done)]).await,
+                        nothing => drop(done.send(nothing.map(|_| Lsn::default()))),
+                    }
+                }
                 Job::Publish(publish, done) => {
                     self.commit_writes(std::mem::take(&mut group)).await;
                     let moved = self.publish(*publish).await;
@@ -169,6 +182,17 @@ impl Task {
             }
         }
         self.commit_writes(group).await;
+    }
+
+    /// Leaves of an upsert the items that are deleted now, and were up to a position. Whether there is something to commit; one that was committed before is
+    /// told apart there.
+    async fn keep_deleted(&mut self, batch: &mut Batch, deleted_until: Lsn) -> Result<bool, IndexError> {
+        self.replica.follow().await?;
+        let state = self.replica.state();
+        let is_repeated = batch.request_id.as_ref().is_some_and(|id| state.position_of(id).is_some());
+        let Write::Upsert { items, .. } = &mut batch.write else { return Ok(true) };
+        items.retain(|item| state.tombstones().get(&item.id).is_some_and(|deleted| *deleted <= deleted_until));
+        Ok(is_repeated || !items.is_empty())
     }
 
     /// Answers once the memory of what was replaced counts as free: a build or another publication may follow at once. Writes do not wait for that.

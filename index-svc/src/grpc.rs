@@ -203,8 +203,13 @@ impl Rpcs for IndexService {
     async fn upsert(&self, request: Request<proto::UpsertRequest>) -> Result<Response<proto::UpsertResponse>, Status> {
         self.require(Role::Write)?;
         let request_id = wire::request_id(&request.get_ref().request_id)?;
+        let deleted_until = request.get_ref().deleted_until_lsn.map(Lsn);
         let write = wire::upsert_request(request.into_inner(), &self.current.load())?;
-        let lsn = self.committer.write(Batch { request_id, write }).await?.0;
+        let batch = Batch { request_id, write };
+        let lsn = match deleted_until {
+            None => self.committer.write(batch).await?.0,
+            Some(until) => self.committer.revive(batch, until).await?.0,
+        };
         Ok(Response::new(proto::UpsertResponse { lsn }))
     }
 

@@ -156,6 +156,28 @@ async fn a_deleted_item_stays_deleted_across_a_rebuild_that_holds_it() {
 }
 
 #[tokio::test]
+async fn an_upsert_of_what_was_deleted_up_to_a_position_leaves_everything_else_as_it_is() {
+    let index = small(&Store::open("memory://").unwrap()).await;
+    let until = delete(&index, &["a", "b"]).await.unwrap();
+    delete(&index, &["c"]).await.unwrap();
+    let revive = async |ids: &[&str], request_id: &str| {
+        let items = ids.iter().map(|id| item(id, embedding(9, DIM))).collect();
+        let deleted_until_lsn = Some(until);
+        let request_id = request_id.to_owned();
+        let request = proto::UpsertRequest { model_version: Some(model(0)), items, request_id, deleted_until_lsn };
+        index.upsert(Request::new(request)).await.unwrap().into_inner().lsn
+    };
+    assert_eq!(revive(&["c", "new"], "").await, 0, "deleted later; never there");
+    let lsn = revive(&["a", "c"], "again").await;
+    assert_eq!((ids(&index).await, lsn), (vec!["a".to_owned()], until + 2));
+    assert_eq!(revive(&["a", "c"], "again").await, lsn, "a retry");
+    upsert(&index, 0, vec![item("b", embedding(1, DIM))]).await.unwrap();
+    assert_eq!(revive(&["a", "b"], "").await, 0, "both live");
+    let query = proto::SearchRequest { embedding: wire(embedding(1, DIM)), k: 1, ..Default::default() };
+    assert!(search(&index, 0, query).await.unwrap().items[0].score > 0.999, "b is what was upserted last");
+}
+
+#[tokio::test]
 async fn writes_after_the_covered_position_are_laid_over_a_generation() {
     let store = Store::open("memory://").unwrap();
     let index = small(&store).await;

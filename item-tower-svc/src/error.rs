@@ -51,6 +51,9 @@ pub enum ItemTowerError {
     /// One refresh at a time.
     #[error("{} runs in this process", .0.as_ref().map_or_else(|| "another refresh".to_owned(), RefreshId::to_string))]
     RefreshRunning(Option<RefreshId>),
+    /// Refreshes of two processes at once: the one that begins later goes on.
+    #[error("another process refreshes at the same time: {0}")]
+    RefreshedElsewhere(String),
     /// The process stops and starts no more work.
     #[error("the process is stopping")]
     Stopping,
@@ -152,7 +155,9 @@ impl From<ItemTowerError> for Status {
             E::FullRefreshNeeded(_) => failed("FULL_REFRESH_NEEDED"),
             E::CatalogNotFound(_) => with_reason(Code::NotFound, message, "CATALOG_NOT_FOUND", []),
             E::RefreshNotFound(_) => with_reason(Code::NotFound, message, "REFRESH_NOT_FOUND", []),
-            E::RefreshRunning(_) => with_reason(Code::Aborted, message, "REFRESH_RUNNING", []),
+            E::RefreshRunning(_) | E::RefreshedElsewhere(_) => {
+                with_reason(Code::Aborted, message, "REFRESH_RUNNING", [])
+            }
             E::Cancelled => with_reason(Code::Cancelled, message, "CANCELLED", []),
             E::Stopping => later(Code::Unavailable, "STOPPING"),
             E::Overloaded => later(Code::ResourceExhausted, "OVERLOADED"),

@@ -55,7 +55,7 @@ pub struct EmbeddedItem {
 pub struct IndexStatus {
     /// The position up to which writes are visible.
     pub lsn: Lsn,
-    /// The model of each generation held, the most recently published first.
+    /// The model of each generation searched, the most recently published first.
     pub models: Vec<ModelVersion>,
     /// The ids of these generations, in the same order.
     pub generation_ids: Vec<String>,
@@ -63,15 +63,18 @@ pub struct IndexStatus {
     pub declared: Vec<Declared>,
     /// How many items each of these spaces has, in the same order.
     pub item_counts: Vec<u64>,
-    /// The current generation of each of these spaces and before it those that it was compacted from, in the same order; empty from an index that does not say.
-    pub lineages: Vec<Vec<String>>,
+    /// How many deleted ids are remembered.
+    pub tombstone_count: u64,
+    /// The current generation of each space that the log has, searched or not, and before it those that it was compacted from; empty from an index that does
+    /// not say.
+    pub lineages: Vec<(SpaceId, Vec<String>)>,
 }
 
 impl IndexStatus {
-    /// The current generation of a space; empty when the space is not held.
-    pub fn generation_of(&self, space: SpaceId) -> &str {
-        let held = self.models.iter().zip(&self.generation_ids).find(|(model, _)| model.space == space);
-        held.map_or("", |(_, id)| id)
+    /// The current generation of a space, though another may be searched where it cannot be loaded; empty when the log has none.
+    pub fn current_of(&self, space: SpaceId) -> &str {
+        let searched = || self.models.iter().zip(&self.generation_ids).find(|(model, _)| model.space == space);
+        self.lineage_of(space).last().or_else(|| searched().map(|(_, id)| id)).map_or("", String::as_str)
     }
 
     /// How many items a space has.
@@ -81,7 +84,7 @@ impl IndexStatus {
 
     /// The current generation of a space, after those that it was compacted from; empty where that is not known.
     pub fn lineage_of(&self, space: SpaceId) -> &[String] {
-        self.models.iter().zip(&self.lineages).find(|(model, _)| model.space == space).map_or(&[], |(_, line)| line)
+        self.lineages.iter().find(|(of, _)| *of == space).map_or(&[], |(_, line)| line)
     }
 
     /// The attributes that the generation of a space declares; none, where there is none.
@@ -140,10 +143,12 @@ impl IndexClient {
         let declared = status.spaces.iter().map(|space| wire::declared_by_peer(&space.attributes)).collect();
         let generation_ids = status.spaces.iter().map(|space| space.generation_id.clone()).collect();
         let item_counts = status.spaces.iter().map(|space| space.base_count + space.delta_count).collect();
-        let lineages = status.spaces.iter().map(|space| space.lineage.clone()).collect();
+        let tombstone_count = status.tombstone_count;
+        let lineages = status.spaces.iter().chain(&status.unsearched_spaces).map(lineage).collect::<Result<_, _>>()?;
         let models = status.spaces.into_iter().map(|space| wire::model_version_of_peer(space.model_version));
         let models = models.collect::<Result<_, _>>()?;
-        Ok(IndexStatus { lsn: Lsn(status.lsn), models, generation_ids, declared, item_counts, lineages })
+        let lsn = Lsn(status.lsn);
+        Ok(IndexStatus { lsn, models, generation_ids, declared, item_counts, tombstone_count, lineages })
     }
 
     /// Streams batches into a new generation and returns its id. An error among the batches ends the build.
@@ -176,9 +181,28 @@ impl IndexClient {
 
     /// Writes at most [`UPSERT_ITEMS_MAX`] items.
     pub async fn upsert(&self, model: ModelVersion, items: Vec<EmbeddedItem>) -> Result<Lsn, ItemTowerError> {
+        self.upsert_of(model, items, None).await
+    }
+
+    /// Writes those of at most [`UPSERT_ITEMS_MAX`] items that are deleted, and were up to a position; 0: there are none.
+    pub async fn revive(
+        &self,
+        model: ModelVersion,
+        items: Vec<EmbeddedItem>,
+        deleted_until: Lsn,
+    ) -> Result<Lsn, ItemTowerError> {
+        self.upsert_of(model, items, Some(deleted_until.0)).await
+    }
+
+    async fn upsert_of(
+        &self,
+        model: ModelVersion,
+        items: Vec<EmbeddedItem>,
+        deleted_until_lsn: Option<u64>,
+    ) -> Result<Lsn, ItemTowerError> {
         let items = items.into_iter().map(wire::item_embedding).collect();
         let model_version = Some(wire::model_version(model));
-        let request = proto::UpsertRequest { model_version, items, ..Default::default() };
+        let request = proto::UpsertRequest { model_version, items, deleted_until_lsn, ..Default::default() };
         let call = answer(CALL_TIMEOUT, self.rpcs.clone().upsert(within(CALL_TIMEOUT, request))).await?;
         Ok(Lsn(call.lsn))
     }
@@ -188,6 +212,11 @@ impl IndexClient {
         let request = within(CALL_TIMEOUT, proto::DeleteRequest { item_ids, ..Default::default() });
         Ok(Lsn(answer(CALL_TIMEOUT, self.rpcs.clone().delete(request)).await?.lsn))
     }
+}
+
+fn lineage(space: &proto::SpaceStatus) -> Result<(SpaceId, Vec<String>), ItemTowerError> {
+    let model = wire::model_version_of_peer(space.model_version.clone())?;
+    Ok((model.space, space.lineage.clone()))
 }
 
 /// How many embeddings of a dimension one message may carry, at least one.

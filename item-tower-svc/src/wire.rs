@@ -113,7 +113,7 @@ pub(crate) fn recorded(Recorded { id, start, end }: &Recorded) -> proto::Refresh
             (proto::RefreshState::Failed, *at_ms)
         }
         Some(Record::Cancelled { at_ms, .. }) => (proto::RefreshState::Cancelled, *at_ms),
-        Some(Record::Started { .. }) | None => (proto::RefreshState::Unfinished, None),
+        Some(Record::Started { .. } | Record::Built { .. }) | None => (proto::RefreshState::Unfinished, None),
     };
     refresh.state = state.into();
     let lasted = ended_ms.zip(Some(refresh.started_ms).filter(|&started| started > 0));

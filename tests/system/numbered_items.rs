@@ -56,6 +56,7 @@ pub(crate) async fn upsert(index: &mut Index, n: usize) -> Result<u64, Status> {
         model_version: index_calls::version(),
         items: vec![item(n)],
         request_id: format!("upsert of {n}"),
+        ..Default::default()
     };
     index.upsert(request).await.map(|reply| reply.into_inner().lsn)
 }

@@ -26,7 +26,8 @@ fn item(name: &str) -> ItemEmbedding {
 
 /// Writes an item whose name is the request's id as well.
 async fn upsert(index: &mut Index, name: &str) -> Result<u64, Status> {
-    let request = UpsertRequest { model_version: version(), items: vec![item(name)], request_id: name.to_owned() };
+    let (items, request_id) = (vec![item(name)], name.to_owned());
+    let request = UpsertRequest { model_version: version(), items, request_id, ..Default::default() };
     let mut request = Request::new(request);
     request.set_timeout(CALL_TIMEOUT);
     Ok(index.upsert(request).await?.into_inner().lsn)

@@ -8,7 +8,8 @@ use crate::{
     generation::{GateFailure, Manifest, Report},
     ids::{GenerationId, SpaceId},
     listing::{Retained, Unpublished},
-    snapshot::{HeldSpace, Snapshot},
+    snapshot::{HeldSpace, RetainedSpace, Snapshot},
+    state::Published,
     troubles::{Known, Trouble},
 };
 
@@ -21,6 +22,7 @@ pub(crate) fn status_response(
     snapshot: &Snapshot,
     troubles: &Known,
 ) -> proto::GetIndexStatusResponse {
+    let is_unsearched = |space: &&RetainedSpace| !snapshot.spaces.iter().any(|held| held.space() == space.space);
     proto::GetIndexStatusResponse {
         index_name: index_name.to_owned(),
         lsn: snapshot.lsn.0,
@@ -29,6 +31,7 @@ pub(crate) fn status_response(
         log_trouble: troubles.following.as_ref().map(trouble_to_wire),
         write_trouble: troubles.refuses_writes().map(trouble_to_wire),
         load_trouble: troubles.loading.as_ref().map(trouble_to_wire),
+        unsearched_spaces: snapshot.retained.iter().filter(is_unsearched).map(unsearched_to_wire).collect(),
     }
 }
 
@@ -92,12 +95,27 @@ fn space_to_wire(held: &HeldSpace, snapshot: &Snapshot) -> proto::SpaceStatus {
         report: Some(report_to_wire(manifest)),
         embedding_dim: manifest.embedding_dim as u32,
         attributes: attributes::declarations_to_wire(&manifest.attributes),
-        lineage: lineage(held.space(), snapshot),
+        lineage: lineage(current_of(held.space(), snapshot)),
     }
 }
 
-fn lineage(space: SpaceId, snapshot: &Snapshot) -> Vec<String> {
-    let current = snapshot.retained.iter().find(|retained| retained.space == space).and_then(|r| r.generations.first());
+fn unsearched_to_wire(retained: &RetainedSpace) -> proto::SpaceStatus {
+    let current = retained.generations.first();
+    proto::SpaceStatus {
+        model_version: current.map(|current| model_to_wire(current.model)),
+        generation_id: current.map(|current| current.generation.to_string()).unwrap_or_default(),
+        published_lsn: current.map_or(0, |current| current.published.0),
+        embedding_dim: retained.embedding_dim.unwrap_or(0) as u32,
+        lineage: lineage(current),
+        ..Default::default()
+    }
+}
+
+fn current_of(space: SpaceId, snapshot: &Snapshot) -> Option<&Published> {
+    snapshot.retained.iter().find(|retained| retained.space == space).and_then(|r| r.generations.first())
+}
+
+fn lineage(current: Option<&Published>) -> Vec<String> {
     let line = current.into_iter().flat_map(|current| current.compacted_from.iter().chain([&current.generation]));
     line.map(ToString::to_string).collect()
 }

@@ -86,7 +86,7 @@ mod tests {
             item("c", &[]),
             item("d", &[0.0, f32::NAN]),
         ];
-        let request = proto::UpsertRequest { model_version: None, items, request_id: String::new() };
+        let request = proto::UpsertRequest { items, ..Default::default() };
         let expected = [
             "model_version",
             "items[1].item_id",

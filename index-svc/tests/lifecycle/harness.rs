@@ -161,6 +161,7 @@ impl Index {
             model_version: Some(ModelVersion { space_id: SPACE.into(), revision: 0 }),
             items: items(numbers),
             request_id: request_id.into(),
+            ..Default::default()
         };
         self.service.upsert(Request::new(request)).await.map(|reply| reply.into_inner().lsn)
     }

@@ -78,13 +78,16 @@ async fn a_smaller_process_keeps_searching_what_it_has() {
     let store = memory();
     let index = Index::holding(&store, &[], 0..100).await;
     let small = Index::open(&store, &SMALL).await;
-    index.refresh(0..500).await.unwrap();
+    let big = index.refresh(0..500).await.unwrap();
     let lsn = index.upsert([1000]).await.unwrap();
     until("the write", async || (small.lsn() >= lsn).then_some(())).await;
     assert_eq!(small.ids().await, names((0..100).chain([1000])));
     let trouble = until("the trouble", async || small.status().await.load_trouble).await;
     assert!(trouble.why.contains("bytes of memory") && trouble.why.contains("memory.bytes_max"), "{}", trouble.why);
     assert!(!small.service.troubles().now().serves_nothing);
+    let space = &small.status().await.spaces[0];
+    assert_eq!(space.lineage, [big.as_str()], "what is current, not what is searched");
+    assert_ne!(space.generation_id, big);
 }
 
 #[tokio::test]

@@ -77,6 +77,9 @@ async fn a_process_does_what_its_roles_say_and_no_more() {
     // One that only writes loads nothing, and takes writes and publications all the same.
     let writing = Index::open(&store, &["index.roles=[\"write\"]"]).await;
     writing.publish(&built).await.unwrap();
+    let status = writing.status().await;
+    assert_eq!((status.spaces.len(), &status.unsearched_spaces[0].lineage), (0, &vec![built.clone()]));
+    assert!(follower.status().await.unsearched_spaces.is_empty());
     let lsn = writing.upsert([10]).await.unwrap();
     // The write is visible at once; the generation as soon as the follower has loaded it.
     assert!(follower.search(lsn).await.unwrap().items.iter().any(|item| item.item_id == "i10"));

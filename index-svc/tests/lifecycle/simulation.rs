@@ -167,7 +167,12 @@ impl World {
                     Some(space) => {
                         let items = numbers.iter().map(|n| item(&name(space, *n), vector(*n))).collect();
                         let request_id = request_id.to_owned();
-                        let request = proto::UpsertRequest { model_version: model(space), items, request_id };
+                        let request = proto::UpsertRequest {
+                            model_version: model(space),
+                            items,
+                            request_id,
+                            ..Default::default()
+                        };
                         index.service.upsert(Request::new(request)).await.map(|reply| reply.into_inner().lsn)
                     }
                     None => {

@@ -56,6 +56,7 @@ impl Tally {
                 self.begun.insert(lsn, (*mode, *at_ms));
                 return;
             }
+            Record::Built { .. } => return,
             Record::Succeeded { refresh, .. } => (refresh, Outcome::Succeeded),
             Record::Failed { refresh, refused: Some(_), .. } => (refresh, Outcome::Refused),
             Record::Failed { refresh, .. } => (refresh, Outcome::Failed),

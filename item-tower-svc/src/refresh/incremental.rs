@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 
-use futures::StreamExt;
-use pagoda_commit_log::Lsn;
-use pagoda_model::Entity;
+use futures::TryStreamExt;
 
 use super::{
     Basis,
@@ -13,7 +11,6 @@ use super::{
     refresher::{Plan, Refresher},
 };
 use crate::{
-    attributes::Declared,
     catalog::{self, Catalog, Difference},
     error::ItemTowerError,
     index_client::DELETE_IDS_MAX,
@@ -34,34 +31,22 @@ impl Refresher {
         progress.undeclared(plan.filterable.beyond(&declared));
         let difference = self.difference(plan, catalog).await?;
         refuse_emptying(plan, self.gone_for_certain(plan, &difference).await?)?;
+        let id = progress.now().id;
+        self.journal.require_newest(id).await?;
         progress.written(plan.index.lsn);
-        let changed = |count, lsn| {
+        let mut batches = std::pin::pin!(embedded(plan.model.clone(), difference.changed, declared, self.settings));
+        while let Some(batch) = batches.try_next().await? {
+            let count = batch.len();
+            self.journal.require_newest(id).await?;
+            let lsn = self.index.upsert(plan.model.version(), batch).await?;
             progress.embedded(count);
             progress.written(lsn);
-        };
-        self.upsert_all(plan, difference.changed, declared, changed).await?;
+        }
         for ids in difference.gone.chunks(DELETE_IDS_MAX) {
+            self.journal.require_newest(id).await?;
             let lsn = self.index.delete(ids.to_vec()).await?;
             progress.deleted(ids.len());
             progress.written(lsn);
-        }
-        Ok(())
-    }
-
-    /// Embeds and upserts items with the attributes that are declared; says of each batch how many and where in the index's log.
-    pub(super) async fn upsert_all(
-        &self,
-        plan: &Plan,
-        items: Vec<Entity>,
-        declared: Declared,
-        upserted: impl Fn(usize, Lsn) + Send,
-    ) -> Result<(), ItemTowerError> {
-        let mut batches = std::pin::pin!(embedded(plan.model.clone(), items, declared, self.settings));
-        while let Some(batch) = batches.next().await {
-            let batch = batch?;
-            let count = batch.len();
-            let lsn = self.index.upsert(plan.model.version(), batch).await?;
-            upserted(count, lsn);
         }
         Ok(())
     }

@@ -9,8 +9,10 @@
 //!   time) is as if it had not been. Its catalog is nobody's basis.
 //! - A generation that gates refused is stored, and an operator may publish it by force, which is not recorded here. So its id is, and where the index says
 //!   that it is current, its catalog counts as handed over.
-//! - Where the index says that a generation is current which is neither the one that refreshes left nor compacted from it (after a rollback,
-//!   say), nothing is known of what it holds, and a full refresh is needed.
+//! - Where the index says that a generation is current which is neither the one that refreshes left, nor one that a full refresh was about to publish
+//!   since, nor compacted from these (after a rollback, say), nothing is known of what it holds, and a full refresh is needed.
+//! - Refreshes of two processes at once are not told apart in the index, so that none of them proves what it holds, and the catalogs of all count as handed
+//!   over. An incremental one stops once a later one has begun; one that was planned before something else was recorded writes nothing.
 //! - An incremental refresh passes no gates, so it takes no catalog whose generation gates refused, unless by force it is current.
 //!
 //! Users' features come after the publication, as whoever brings both does it (`pagoda refresh`): a process that dies in between leaves a newer catalog with
@@ -49,6 +51,13 @@ pub enum Record {
         /// When, in milliseconds since 1970 by the clock of its process; None in records of older versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at_ms: Option<i64>,
+    },
+    /// A full refresh has built a generation, and is about to publish it.
+    Built {
+        /// The position of its start.
+        refresh: Lsn,
+        /// The generation.
+        generation_id: String,
     },
     /// It ended well.
     Succeeded {
@@ -126,7 +135,10 @@ pub enum Basis {
 /// What the records say: a fold over them, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
+    lsn: Lsn,
     known: Known,
+    /// The catalogs of the refreshes that have not ended, with those that were killed.
+    open: BTreeMap<Lsn, u64>,
     /// The refresh whose start was the last record, and what was known before it.
     just_started: Option<(Lsn, Baseline, Known)>,
     /// What gates refused, by the catalogs that have not passed them since.
@@ -146,12 +158,16 @@ struct Refusals {
 /// What is known of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
-    /// What it equals, if the last records say so: a start and, right after it, its success.
+    /// What it equals, if the last records say so: a start and, with nothing that others wrote in between, its success.
     equal: Option<Baseline>,
     /// The catalogs of all refreshes that began since it last equalled one, that one included.
     begun: BTreeSet<u64>,
-    /// The generation that was current then, unless a full refresh may have published since.
+    /// The generation that was current then; None: a record of an older version does not say.
     generation: Option<String>,
+    /// The position of the success that says so.
+    since: Lsn,
+    /// The generations that full refreshes which began after it may have published.
+    built: BTreeSet<String>,
 }
 
 impl Record {
@@ -183,8 +199,8 @@ impl History {
     /// What an incremental refresh with a model may take for granted, when the current generation of its space has this lineage (itself, after those that it
     /// was compacted from; empty where the index does not say). None: nothing.
     pub fn basis(&self, model: ModelVersion, lineage: &[String]) -> Option<Basis> {
-        let Known { equal, begun, generation } = &self.known;
-        let is_as_left = lineage.is_empty() || generation.as_ref().is_none_or(|left| lineage.contains(left));
+        let Known { equal, begun, .. } = &self.known;
+        let is_as_left = lineage.is_empty() || self.known.is_left_by_refreshes(lineage);
         if is_as_left && let Some(equal) = equal.filter(|equal| equal.model == model) {
             return Some(Basis::Equal(equal.catalog_version));
         }
@@ -210,6 +226,11 @@ impl History {
         refused.filter_map(|(catalog, refusals)| Some((*catalog, refusals.generations.last()?.as_str())))
     }
 
+    /// Whether a refresh began with nothing recorded between this history and its start.
+    pub fn is_followed_by(&self, id: RefreshId) -> bool {
+        id.0 == self.lsn.next()
+    }
+
     /// The refresh that began last, whichever process ran it.
     pub fn newest(&self) -> Option<&Recorded> {
         self.newest.as_ref()
@@ -223,37 +244,72 @@ impl History {
             refusals.generations.retain(|generation| generation != generation_id);
             refusals.generations.push(generation_id.clone());
         }
-        // Only an end right after its own start proves anything: else another refresh wrote at the same time.
-        match (self.just_started.take(), record) {
-            (_, &Record::Started { mode, catalog_version, model_version, .. }) => {
-                self.start(lsn, mode, Baseline { catalog_version, model: model_version });
+        self.lsn = lsn;
+        match *record {
+            Record::Started { catalog_version, model_version, .. } => {
+                self.start(lsn, Baseline { catalog_version, model: model_version });
             }
-            (Some((start, baseline, _)), Record::Succeeded { refresh, generation_id, .. }) if start == *refresh => {
-                // It passed the gates, or its generation is current by force.
-                self.refused.retain(|catalog, _| *catalog != baseline.catalog_version);
-                let (begun, generation) = (BTreeSet::from([baseline.catalog_version]), generation_id.clone());
-                self.known = Known { equal: Some(baseline), begun, generation };
+            Record::Built { refresh, ref generation_id } => self.build(refresh, generation_id),
+            Record::Succeeded { refresh, ref generation_id, .. } => self.succeed(refresh, generation_id.clone()),
+            Record::Failed { refresh, nothing_written, .. } | Record::Cancelled { refresh, nothing_written, .. } => {
+                self.fail(refresh, nothing_written);
             }
-            (
-                Some((start, _, before)),
-                Record::Failed { refresh, nothing_written: true, .. }
-                | Record::Cancelled { refresh, nothing_written: true, .. },
-            ) if start == *refresh => self.known = before,
-            _ => self.known.equal = None,
         }
     }
 
-    fn start(&mut self, lsn: Lsn, mode: Mode, baseline: Baseline) {
+    fn start(&mut self, lsn: Lsn, baseline: Baseline) {
         let before = self.known.clone();
         self.known.equal = None;
         self.known.begun.insert(baseline.catalog_version);
         for refusals in self.refused.values_mut() {
             refusals.since.insert(baseline.catalog_version);
         }
-        if mode == Mode::Full {
-            self.known.generation = None;
-        }
+        self.open.insert(lsn, baseline.catalog_version);
         self.just_started = Some((lsn, baseline, before));
+    }
+
+    fn build(&mut self, refresh: Lsn, generation_id: &str) {
+        if refresh > self.known.since {
+            self.known.built.insert(generation_id.to_owned());
+        }
+        self.just_started.take_if(|(start, ..)| *start != refresh);
+    }
+
+    /// Only a success right after its own start proves anything: else another refresh may have written at the same time.
+    fn succeed(&mut self, refresh: Lsn, generation: Option<String>) {
+        let Some((_, baseline, _)) = self.just_started.take_if(|(start, ..)| *start == refresh) else {
+            return self.may_have_written(refresh);
+        };
+        self.open.remove(&refresh);
+        // It passed the gates, or its generation is current by force.
+        self.refused.retain(|catalog, _| *catalog != baseline.catalog_version);
+        let begun = BTreeSet::from([baseline.catalog_version]);
+        self.known = Known { equal: Some(baseline), begun, generation, since: self.lsn, built: BTreeSet::new() };
+    }
+
+    fn fail(&mut self, refresh: Lsn, nothing_written: bool) {
+        if !nothing_written {
+            return self.may_have_written(refresh);
+        }
+        self.open.remove(&refresh);
+        if let Some((.., before)) = self.just_started.take_if(|(start, ..)| *start == refresh) {
+            self.known = before;
+        }
+    }
+
+    /// Something of its catalog may be in the index, also where others succeeded since it began.
+    fn may_have_written(&mut self, refresh: Lsn) {
+        self.just_started = None;
+        self.known.equal = None;
+        self.known.begun.extend(self.open.remove(&refresh));
+    }
+}
+
+impl Known {
+    /// Whether what is current is what refreshes left, or may have left when they were killed.
+    fn is_left_by_refreshes(&self, lineage: &[String]) -> bool {
+        self.generation.as_ref().is_none_or(|left| lineage.contains(left))
+            || lineage.iter().any(|generation| self.built.contains(generation))
     }
 }
 
@@ -318,6 +374,14 @@ impl Journal {
         self.append(&started).await.map(RefreshId)
     }
 
+    /// Refuses to go on once another refresh has begun after this one, so that no more than what is on its way is written beside it.
+    pub async fn require_newest(&self, id: RefreshId) -> Result<(), ItemTowerError> {
+        match self.read_on().await?.history.newest().map(|newest| newest.id) {
+            Some(newest) if newest != id => Err(ItemTowerError::RefreshedElsewhere(format!("{newest} began after it"))),
+            _ => Ok(()),
+        }
+    }
+
     /// Records what became of a refresh; returns the position.
     pub async fn append(&self, record: &Record) -> Result<Lsn, ItemTowerError> {
         let bytes = serde_json::to_vec(record).map_err(|e| ItemTowerError::Internal(e.to_string()))?;
@@ -349,6 +413,10 @@ mod tests {
     fn succeeded(refresh: u64, generation: &str) -> Record {
         let generation_id = (!generation.is_empty()).then(|| generation.to_owned());
         Record::Succeeded { refresh: Lsn(refresh), lsn: Lsn(99), generation_id, at_ms: None, items: None }
+    }
+
+    fn built(refresh: u64, generation: &str) -> Record {
+        Record::Built { refresh: Lsn(refresh), generation_id: generation.to_owned() }
     }
 
     fn failed(refresh: u64, nothing_written: bool) -> Record {
@@ -386,9 +454,29 @@ mod tests {
         assert_eq!(history(&[full(5), succeeded(1, "")]).basis(OTHER, &[]), Some(among(&[5])));
         assert_eq!(basis(&[full(5), succeeded(1, ""), full(6)]), among(&[5, 6]), "killed");
         assert_eq!(basis(&[full(5), succeeded(1, ""), full(6), failed(3, false)]), among(&[5, 6]));
-        assert_eq!(basis(&[full(5), full(6), succeeded(2, ""), succeeded(1, "")]), among(&[6]), "interleaved");
+        assert_eq!(basis(&[full(5), full(6), succeeded(2, ""), succeeded(1, "")]), among(&[5, 6]), "interleaved");
         let recovered = [full(5), succeeded(1, ""), full(6), failed(3, false), full(7), succeeded(5, "")];
         assert_eq!(basis(&recovered), Basis::Equal(7));
+    }
+
+    #[test]
+    fn a_refresh_that_goes_on_beside_one_that_succeeded_is_not_forgotten() {
+        let beside = [incremental(8), full(7), succeeded(2, "a")];
+        assert_eq!(basis(&beside), Basis::Equal(7));
+        let ended = |end: Record| basis(&[beside.as_slice(), &[end]].concat());
+        assert_eq!(ended(failed(1, false)), among(&[7, 8]));
+        assert_eq!(ended(succeeded(1, "a")), among(&[7, 8]));
+        assert_eq!(ended(failed(1, true)), Basis::Equal(7), "it wrote nothing");
+        assert_eq!(basis(&[incremental(8), full(7), failed(1, true), succeeded(2, "a")]), Basis::Equal(7));
+        assert_eq!(basis(&[incremental(8), full(7), failed(1, false), succeeded(2, "a")]), among(&[7, 8]));
+    }
+
+    #[test]
+    fn whether_something_was_recorded_before_a_start_is_told() {
+        let before = history(&[full(5), succeeded(1, "a")]);
+        assert!(before.is_followed_by(RefreshId(Lsn(3))));
+        assert!(!before.is_followed_by(RefreshId(Lsn(4))));
+        assert!(History::default().is_followed_by(RefreshId(Lsn(1))));
     }
 
     #[test]
@@ -414,8 +502,31 @@ mod tests {
         let killed = [left.as_slice(), &[incremental(7)]].concat();
         assert_eq!(self::history(&killed).basis(MODEL, &line(&["a"])), None, "rolled back");
         assert_eq!(self::history(&killed).basis(MODEL, &line(&["b"])), Some(among(&[6, 7])));
-        let killed = [left.as_slice(), &[full(7)]].concat();
-        assert_eq!(self::history(&killed).basis(MODEL, &line(&["c"])), Some(among(&[6, 7])), "it may have published c");
+    }
+
+    #[test]
+    fn after_a_full_refresh_was_killed_what_it_built_and_what_was_left_before_are_a_basis_and_nothing_else() {
+        let left = [full(4), succeeded(1, "a"), full(6), built(3, "b"), succeeded(3, "b"), full(7)];
+        let before = history(&left);
+        assert_eq!(before.basis(MODEL, &line(&["b"])), Some(among(&[6, 7])), "it was killed before it published");
+        assert_eq!(before.basis(MODEL, &line(&["a"])), None, "rolled back");
+        assert_eq!(before.basis(MODEL, &line(&["c"])), None, "somebody else's");
+        let built = [left.as_slice(), &[built(6, "c")]].concat();
+        for (generation, expected) in [("c", Some(among(&[6, 7]))), ("b", Some(among(&[6, 7]))), ("a", None)] {
+            assert_eq!(history(&built).basis(MODEL, &line(&[generation])), expected, "{generation}");
+        }
+        let failed = [built.as_slice(), &[failed(6, false)]].concat();
+        assert_eq!(history(&failed).basis(MODEL, &line(&["c"])), Some(among(&[6, 7])), "its publication timed out");
+        let replaced = [failed.as_slice(), &[incremental(8), succeeded(9, "b")]].concat();
+        assert_eq!(history(&replaced).basis(MODEL, &line(&["b"])), Some(Basis::Equal(8)));
+        assert_eq!(history(&replaced).basis(MODEL, &line(&["c"])), None, "it was published after all");
+    }
+
+    #[test]
+    fn what_was_built_by_a_refresh_that_began_before_the_last_success_is_no_basis() {
+        let records = [full(6), succeeded(1, "b"), full(7), incremental(8), succeeded(4, "b"), built(3, "c")];
+        assert_eq!(history(&records).basis(MODEL, &line(&["b"])), Some(Basis::Equal(8)));
+        assert_eq!(history(&records).basis(MODEL, &line(&["c"])), None, "what was written since lies over it");
     }
 
     #[test]

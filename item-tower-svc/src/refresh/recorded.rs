@@ -22,6 +22,7 @@ impl Recorded {
     pub(super) fn apply(recorded: &mut Option<Self>, lsn: Lsn, record: &Record) {
         match record {
             Record::Started { .. } => *recorded = Some(Self { id: RefreshId(lsn), start: record.clone(), end: None }),
+            Record::Built { .. } => {}
             Record::Succeeded { refresh, .. } | Record::Failed { refresh, .. } | Record::Cancelled { refresh, .. } => {
                 let ended = recorded.as_mut().filter(|recorded| recorded.id.0 == *refresh);
                 ended.into_iter().for_each(|ended| ended.end = Some(record.clone()));

@@ -128,11 +128,15 @@ impl Refresher {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Result<(), ItemTowerError> {
+        if !plan.history.is_followed_by(progress.now().id) {
+            let why = "it began, or ended, while this one was planned; start it again";
+            return Err(ItemTowerError::RefreshedElsewhere(why.into()));
+        }
         match plan.mode {
             Mode::Full => {
-                let (generation_id, item_count) = unless(cancel, self.build(plan, progress)).await?;
+                let generation_id = unless(cancel, self.build(plan, progress)).await?;
                 self.publish(plan, generation_id, progress).await?;
-                self.bring_back(plan, item_count, progress).await
+                self.bring_back(plan, progress).await
             }
             Mode::Incremental => unless(cancel, self.update(plan, progress)).await,
         }
@@ -148,7 +152,7 @@ impl Plan {
     /// What an incremental refresh takes for granted of the index.
     pub(super) fn basis(&self) -> Result<Basis, ItemTowerError> {
         let another = || {
-            let current = self.index.generation_of(self.model.version().space);
+            let current = self.index.current_of(self.model.version().space);
             let why = format!("generation {current} is current, which is not what the last refresh left");
             ItemTowerError::FullRefreshNeeded(why)
         };
@@ -163,7 +167,7 @@ impl Plan {
         }
         let held: Vec<String> = self.index.models.iter().map(ToString::to_string).collect();
         Err(ItemTowerError::FullRefreshNeeded(format!(
-            "the newest model is {}, and the index holds no generation of its space (held are [{}])",
+            "the newest model is {}, and the index searches no generation of its space (searched are [{}])",
             self.model.version(),
             held.join(", ")
         )))

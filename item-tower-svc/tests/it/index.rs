@@ -1,7 +1,7 @@
 //! An index that keeps the contract as far as item-tower-svc can see, and can be told to fail or to hold still.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -25,23 +25,40 @@ pub(crate) struct Index {
     pub(crate) pace: Arc<Semaphore>,
 }
 
-/// What it holds.
+/// What it holds: one space.
 #[derive(Clone, Default)]
 pub(crate) struct Held {
     pub(crate) lsn: u64,
     /// The current generation.
     pub(crate) current: Option<(ModelVersion, String)>,
+    /// The generation that is searched, where that is another, since the current one cannot be loaded; empty: none is.
+    pub(crate) searched: Option<String>,
+    /// What is found.
     pub(crate) items: BTreeMap<String, Vec<f32>>,
+    /// Upserts that came, those that are held still included.
+    pub(crate) upserts_begun: u64,
     /// Ids of each upsert and delete, in order.
     pub(crate) upserts: Vec<Vec<String>>,
     pub(crate) deletes: Vec<Vec<String>>,
     pub(crate) headers: Vec<proto::GenerationHeader>,
     pub(crate) publications: u64,
-    /// Ids that were deleted and not upserted since: also a new generation does not show them.
-    pub(crate) tombstones: BTreeSet<String>,
+    /// Ids that were deleted and not upserted since, and where: also a new generation does not show them.
+    pub(crate) tombstones: BTreeMap<String, u64>,
     /// Builds, or upserts, are refused with this.
     pub(crate) refuse: Option<Status>,
-    built: BTreeMap<String, (ModelVersion, BTreeMap<String, Vec<f32>>)>,
+    /// A publication comes about, and its caller is answered with this.
+    pub(crate) answer_publications: Option<Status>,
+    built: BTreeMap<String, Built>,
+    /// What was upserted into the space, and where.
+    fresh: BTreeMap<String, (u64, Vec<f32>)>,
+}
+
+/// A generation in the store.
+#[derive(Clone)]
+struct Built {
+    model: ModelVersion,
+    covers: u64,
+    items: BTreeMap<String, Vec<f32>>,
 }
 
 impl Index {
@@ -74,6 +91,57 @@ impl Index {
     }
 }
 
+impl Held {
+    /// What somebody else upserts.
+    pub(crate) fn upsert(&mut self, id: &str, embedding: &[f32]) {
+        self.lsn += 1;
+        self.tombstones.remove(id);
+        self.fresh.insert(id.to_owned(), (self.lsn, embedding.to_vec()));
+        self.show();
+    }
+
+    /// What somebody deletes.
+    pub(crate) fn delete(&mut self, id: &str) {
+        self.lsn += 1;
+        self.fresh.remove(id);
+        self.tombstones.insert(id.to_owned(), self.lsn);
+        self.show();
+    }
+
+    /// Makes a generation current that was so before.
+    pub(crate) fn roll_back(&mut self, generation_id: &str) {
+        self.lsn += 1;
+        self.current = Some((self.built[generation_id].model.clone(), generation_id.to_owned()));
+        self.show();
+    }
+
+    fn publish(&mut self, generation_id: String, expected: Option<&str>) -> Result<(), Status> {
+        let built = self.built.get(&generation_id).ok_or_else(|| Status::not_found(generation_id.clone()))?;
+        let model = built.model.clone();
+        let current = self.current.as_ref().filter(|(current, _)| current.space_id == model.space_id);
+        let current = current.map_or("", |(_, id)| id);
+        if expected.is_some_and(|expected| expected != current) {
+            return Err(Status::aborted(format!("generation {current} is current, another than was expected")));
+        }
+        if current.is_empty() {
+            self.fresh.clear();
+        }
+        self.lsn += 1;
+        self.publications += 1;
+        (self.current, self.searched) = (Some((model, generation_id)), None);
+        self.show();
+        Ok(())
+    }
+
+    fn show(&mut self) {
+        let Some(built) = self.current.as_ref().map(|(_, id)| &self.built[id]) else { return };
+        self.items = built.items.clone();
+        let fresh = self.fresh.iter().filter(|(_, (lsn, _))| *lsn > built.covers);
+        self.items.extend(fresh.map(|(id, (_, embedding))| (id.clone(), embedding.clone())));
+        self.items.retain(|id, _| !self.tombstones.contains_key(id));
+    }
+}
+
 #[tonic::async_trait]
 impl IndexService for Index {
     async fn search(&self, _: Request<proto::SearchRequest>) -> Result<Response<proto::SearchResponse>, Status> {
@@ -101,7 +169,8 @@ impl IndexService for Index {
         }
         let mut held = self.held();
         let generation_id = format!("g{}", held.built.len() + 1);
-        held.built.insert(generation_id.clone(), (header.model_version.unwrap(), items));
+        let built = Built { model: header.model_version.unwrap(), covers: header.covers_lsn, items };
+        held.built.insert(generation_id.clone(), built);
         Ok(Response::new(proto::BuildGenerationResponse { generation_id, report: None }))
     }
 
@@ -109,13 +178,11 @@ impl IndexService for Index {
         &self,
         request: Request<proto::PublishGenerationRequest>,
     ) -> Result<Response<proto::PublishGenerationResponse>, Status> {
-        let id = request.into_inner().generation_id;
+        let request = request.into_inner();
         let mut held = self.held();
-        let (model, mut items) = held.built.get(&id).cloned().ok_or_else(|| Status::not_found(id.clone()))?;
-        items.retain(|id, _| !held.tombstones.contains(id));
-        (held.current, held.items, held.lsn) = (Some((model, id)), items, held.lsn + 1);
-        held.publications += 1;
-        Ok(Response::new(proto::PublishGenerationResponse { lsn: held.lsn }))
+        held.publish(request.generation_id, request.expected_generation_id.as_deref())?;
+        let answer = proto::PublishGenerationResponse { lsn: held.lsn };
+        held.answer_publications.clone().map_or(Ok(Response::new(answer)), Err)
     }
 
     async fn batch_search(
@@ -140,6 +207,7 @@ impl IndexService for Index {
     }
 
     async fn upsert(&self, request: Request<proto::UpsertRequest>) -> Result<Response<proto::UpsertResponse>, Status> {
+        self.held().upserts_begun += 1;
         self.step().await;
         self.refusal()?;
         let request = request.into_inner();
@@ -147,21 +215,34 @@ impl IndexService for Index {
         if held.current.as_ref().map(|(model, _)| model) != request.model_version.as_ref() {
             return Err(Status::failed_precondition("that space is not held"));
         }
-        held.tombstones.retain(|id| !request.items.iter().any(|item| item.item_id == *id));
-        held.upserts.push(request.items.iter().map(|item| item.item_id.clone()).collect());
-        held.items.extend(request.items.into_iter().map(|i| (i.item_id, i.embedding.unwrap_or_default().values)));
+        let mut items = request.items;
+        if let Some(until) = request.deleted_until_lsn {
+            items.retain(|item| held.tombstones.get(&item.item_id).is_some_and(|deleted| *deleted <= until));
+        }
+        if items.is_empty() {
+            return Ok(Response::new(proto::UpsertResponse { lsn: 0 }));
+        }
+        held.upserts.push(items.iter().map(|item| item.item_id.clone()).collect());
         held.lsn += 1;
-        Ok(Response::new(proto::UpsertResponse { lsn: held.lsn }))
+        let lsn = held.lsn;
+        for item in items {
+            held.tombstones.remove(&item.item_id);
+            held.fresh.insert(item.item_id, (lsn, item.embedding.unwrap_or_default().values));
+        }
+        held.show();
+        Ok(Response::new(proto::UpsertResponse { lsn }))
     }
 
     async fn delete(&self, request: Request<proto::DeleteRequest>) -> Result<Response<proto::DeleteResponse>, Status> {
         let ids = request.into_inner().item_ids;
         let mut held = self.held();
-        ids.iter().for_each(|id| drop(held.items.remove(id)));
-        held.tombstones.extend(ids.iter().cloned());
-        held.deletes.push(ids);
         held.lsn += 1;
-        Ok(Response::new(proto::DeleteResponse { lsn: held.lsn, ..Default::default() }))
+        let lsn = held.lsn;
+        held.fresh.retain(|id, _| !ids.contains(id));
+        held.tombstones.extend(ids.iter().map(|id| (id.clone(), lsn)));
+        held.deletes.push(ids);
+        held.show();
+        Ok(Response::new(proto::DeleteResponse { lsn, ..Default::default() }))
     }
 
     async fn get_index_status(
@@ -169,14 +250,19 @@ impl IndexService for Index {
         _: Request<proto::GetIndexStatusRequest>,
     ) -> Result<Response<proto::GetIndexStatusResponse>, Status> {
         let held = self.held();
-        let spaces = held.current.iter().map(|(model, generation_id)| proto::SpaceStatus {
+        let spaces = held.current.iter().map(|(model, current)| proto::SpaceStatus {
             model_version: Some(model.clone()),
-            generation_id: generation_id.clone(),
+            generation_id: held.searched.as_ref().unwrap_or(current).clone(),
             embedding_dim: 2,
             base_count: held.items.len() as u64,
+            lineage: vec![current.clone()],
             ..Default::default()
         });
-        let spaces = spaces.collect();
-        Ok(Response::new(proto::GetIndexStatusResponse { lsn: held.lsn, spaces, ..Default::default() }))
+        let (spaces, unsearched_spaces) = spaces.partition(|space| !space.generation_id.is_empty());
+        let tombstone_count = held.tombstones.len() as u64;
+        let lsn = held.lsn;
+        let status =
+            proto::GetIndexStatusResponse { lsn, spaces, unsearched_spaces, tombstone_count, ..Default::default() };
+        Ok(Response::new(status))
     }
 }

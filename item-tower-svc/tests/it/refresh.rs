@@ -1,5 +1,7 @@
 //! Refreshes: full, incremental, cancelled, failed.
 
+use item_tower_svc::refresh::{Baseline, Journal, Mode, Record};
+use pagoda_commit_log::Lsn;
 use pagoda_proto::item::v1::{
     self as proto,
     RefreshMode::{Full, Incremental},
@@ -74,7 +76,7 @@ async fn a_full_refresh_brings_back_what_an_incremental_one_deleted_and_nothing_
     service.refresh(Full).await;
     service.catalog(&all[..1]).await;
     assert_eq!(service.refresh(Incremental).await.items_deleted, 3);
-    service.index.held().tombstones.insert("a".into());
+    service.index.held().delete("a");
     service.catalog(&all).await;
     let end = service.refresh(Full).await;
     assert_eq!((end.state(), end.items_embedded), (RefreshState::Succeeded, 4), "{}", end.error);
@@ -84,6 +86,31 @@ async fn a_full_refresh_brings_back_what_an_incremental_one_deleted_and_nothing_
     assert_eq!(held.upserts.concat(), ["b", "c", "d"]);
     service.refresh(Full).await;
     assert_eq!(service.index.held().upserts.concat().len(), 3, "nothing is new");
+}
+
+#[tokio::test]
+async fn what_is_written_while_a_full_refresh_builds_decides_nothing_of_what_is_brought_back_and_is_not_overwritten() {
+    let mut service = Service::with_model().await;
+    let all = ["a,1|0", "b,1|0", "c,1|0"];
+    service.catalog(&all).await;
+    service.refresh(Full).await;
+    service.catalog(&all[..1]).await;
+    assert_eq!(service.refresh(Incremental).await.items_deleted, 2);
+    service.catalog(&["a,1|0", "b,1|0", "c,1|0", "new,1|0", "newer,1|0"]).await;
+    service.index.hold_still();
+    let started = service.start_refresh(Full, 0).await.unwrap();
+    service.index.held().upsert("other", &[1.0, 0.0]);
+    service.index.held().upsert("another", &[1.0, 0.0]);
+    service.index.held().upsert("c", &[0.6, 0.8]);
+    service.index.held().upsert("newer", &[0.6, 0.8]);
+    service.index.held().delete("new");
+    service.index.pace.add_permits(1000);
+    let end = service.watch(&started.refresh_id).await.pop().unwrap();
+    assert_eq!(end.state(), RefreshState::Succeeded, "{}", end.error);
+    let held = service.index.held().clone();
+    assert_eq!(held.items.keys().collect::<Vec<_>>(), ["a", "another", "b", "c", "newer", "other"]);
+    assert_eq!((&held.items["c"], &held.items["newer"]), (&vec![0.6, 0.8], &vec![0.6, 0.8]));
+    assert_eq!(held.upserts, [["b"]]);
 }
 
 #[tokio::test]
@@ -102,6 +129,26 @@ async fn a_full_refresh_brings_back_what_was_deleted_although_a_refresh_failed_i
     let end = service.refresh(Full).await;
     assert_eq!(end.state(), RefreshState::Succeeded, "{}", end.error);
     assert_eq!(service.index.held().items.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_rollback_after_a_publication_that_timed_out_needs_a_full_refresh() {
+    let mut service = Service::with_model().await;
+    service.catalog(&["a,1|0", "old,1|0"]).await;
+    service.refresh(Full).await;
+    service.catalog(&["a,1|0", "b,1|0"]).await;
+    service.refresh(Full).await;
+    service.catalog(&["a,1|0", "c,1|0"]).await;
+    service.index.held().answer_publications = Some(Status::unavailable("time-out"));
+    assert_eq!(service.refresh(Full).await.state(), RefreshState::Failed);
+    service.index.held().answer_publications = None;
+    service.index.held().roll_back("g1");
+    let status = service.start_refresh(Incremental, 0).await.unwrap_err();
+    assert_eq!(reason_of(&status).unwrap().0, "FULL_REFRESH_NEEDED", "{status}");
+    service.index.held().roll_back("g3");
+    let end = service.refresh(Incremental).await;
+    assert_eq!((end.state(), end.items_embedded, end.items_deleted), (RefreshState::Succeeded, 2, 1), "{}", end.error);
+    assert_eq!(service.index.held().items.keys().collect::<Vec<_>>(), ["a", "c"]);
 }
 
 #[tokio::test]
@@ -193,6 +240,19 @@ async fn a_cancelled_refresh_publishes_nothing_and_lets_the_next_one_run() {
 }
 
 #[tokio::test]
+async fn a_full_refresh_replaces_a_generation_that_is_current_and_cannot_be_loaded() {
+    for is_searched in [true, false] {
+        let mut service = Service::with_model().await;
+        service.catalog(&["a,1|0"]).await;
+        service.refresh(Full).await;
+        service.refresh(Full).await;
+        service.index.held().searched = Some(if is_searched { "g1" } else { "" }.into());
+        let end = service.refresh(Full).await;
+        assert_eq!((end.state(), end.generation_id.as_str()), (RefreshState::Succeeded, "g3"), "{}", end.error);
+    }
+}
+
+#[tokio::test]
 async fn a_process_that_stops_cancels_its_refresh_and_ends() {
     let mut service = Service::with_model().await;
     service.catalog(&["a,1|0", "b,1|0", "c,1|0"]).await;
@@ -207,6 +267,34 @@ async fn a_process_that_stops_cancels_its_refresh_and_ends() {
     }
     assert_eq!(last.unwrap().state(), RefreshState::Cancelled);
     service.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_incremental_refresh_stops_once_another_process_has_begun_one_and_both_are_remembered() {
+    let mut service = Service::with_model().await;
+    let first = service.catalog(&["a,1|0", "b,1|0"]).await;
+    service.refresh(Full).await;
+    service.catalog(&["a,0|1", "c,1|0", "d,1|0", "e,1|0"]).await;
+    service.index.hold_still();
+    let started = service.start_refresh(Incremental, 0).await.unwrap();
+    while service.index.held().upserts_begun == 0 {
+        tokio::task::yield_now().await;
+    }
+    let elsewhere = Journal::open(service.store.clone()).await.unwrap();
+    let baseline = Baseline { catalog_version: first, model: bundle::version(1) };
+    let other = elsewhere.start(Mode::Incremental, baseline).await.unwrap();
+    service.index.pace.add_permits(1000);
+    let end = service.watch(&started.refresh_id).await.pop().unwrap();
+    assert_eq!(end.state(), RefreshState::Failed);
+    assert!(end.error.contains(&format!("{other} began after it")), "{}", end.error);
+    assert_eq!(service.index.held().upserts, [["a", "c"]], "what was on its way");
+    let (lsn, generation_id) = (Lsn(end.lsn), Some("g1".to_owned()));
+    let succeeded = Record::Succeeded { refresh: other.0, lsn, generation_id, at_ms: None, items: None };
+    elsewhere.append(&succeeded).await.unwrap();
+    service.catalog(&["a,1|0", "b,1|0"]).await;
+    let end = service.refresh(Incremental).await;
+    assert_eq!((end.state(), end.items_embedded), (RefreshState::Succeeded, 2), "{}", end.error);
+    assert_eq!(service.index.held().items.keys().collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[tokio::test]

@@ -98,7 +98,10 @@ async fn call(index: &mut Index, write: &Write, request_id: &str) -> Result<u64,
     match write {
         Write::Upsert(items) => {
             let items = items.iter().map(|(item, value)| catalog::with(*item, *value)).collect();
-            let request = within(CALL_TIMEOUT, UpsertRequest { model_version: version(), items, request_id });
+            let request = within(
+                CALL_TIMEOUT,
+                UpsertRequest { model_version: version(), items, request_id, ..Default::default() },
+            );
             index.upsert(request).await.map(|reply| reply.into_inner().lsn)
         }
         Write::Delete(items) => {
