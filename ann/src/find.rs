@@ -17,6 +17,8 @@ const BYTES_OVER_FETCH_ONE_IN: usize = 8;
 const BYTES_OVER_FETCH: usize = 8;
 /// Rows that a graph's search scores for each entry of its list, in about: its neighbours.
 const GRAPH_ROWS_AN_ENTRY: usize = 32;
+/// For each entry all of the list is looked through: so many entries in about the time in which a row is read.
+const GRAPH_ENTRIES_A_ROW: usize = 32;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -124,7 +126,7 @@ impl Index {
             Plan::Within(_) => step.parameters.widened(self.rows(), allowed),
         };
         let reads = match self.nlist() {
-            0 => visited.ef_search as usize * GRAPH_ROWS_AN_ENTRY,
+            0 => graph_reads(visited, query.k),
             nlist => nlist + visited.nprobe as usize * self.rows().div_ceil(nlist),
         };
         reads.min(self.rows() + self.nlist())
@@ -147,14 +149,19 @@ impl Plan {
         if query.exact || index.kind() == Kind::Flat {
             return Self::Scan;
         }
+        let has_cells = index.kind().has_cells();
+        // A graph is walked only where that costs less than a scan.
+        let visit = |parameters| match has_cells || graph_reads(parameters, k) < count {
+            true => Self::Visit(parameters),
+            false => Self::Scan,
+        };
         if count == rows {
-            return Self::Visit(parameters);
+            return visit(parameters);
         }
         if count <= scan_rows.max(2 * k) {
             return Self::Scan;
         }
-        let widened = Self::Visit(parameters.widened(rows, count));
-        let has_cells = index.kind().has_cells();
+        let widened = visit(parameters.widened(rows, count));
         let is_asked_for = if has_cells { query.parameters.nprobe > 0 } else { query.parameters.ef_search > 0 };
         match (has_cells, step.margin, step.graph_share) {
             _ if is_asked_for => widened,
@@ -164,6 +171,12 @@ impl Plan {
             _ => Self::Scan,
         }
     }
+}
+
+/// What the walk of a graph for k hits costs, in rows that are read.
+fn graph_reads(parameters: Parameters, k: usize) -> usize {
+    let entries = k.max(parameters.ef_search as usize);
+    entries.saturating_mul(GRAPH_ROWS_AN_ENTRY + entries / GRAPH_ENTRIES_A_ROW)
 }
 
 impl Found {
