@@ -149,6 +149,7 @@ impl Incoming {
         let report = report(&header, &built, measured, began);
         let mut manifest = manifest(&header, built.len() as u32, spec, report, settings);
         manifest.tunings = built.iter().map(|shard| shard.tuning.clone()).collect();
+        manifest.attribute_bytes = built.iter().map(|shard| shard.attributes.memory_bytes() as u64).collect();
         let shards = built.into_iter().map(Into::into).collect();
         Ok(Generation { manifest, shards, sample_queries: header.sample_queries })
     }

@@ -33,6 +33,23 @@ impl TextColumn {
         self.ends.push(self.codes.len() as u32);
     }
 
+    /// Memory that it holds, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        // Behind two counters; allocators round up.
+        let texts = self.dictionary.iter().map(|text| (16 + text.len()).next_multiple_of(16)).sum::<usize>();
+        // A table is seven eighths full at most, and has a byte beside each place.
+        let places = (self.by_text.capacity() * 8 / 7).next_power_of_two();
+        let lists =
+            self.dictionary.capacity() * size_of::<Arc<str>>() + (self.ends.capacity() + self.codes.capacity()) * 4;
+        texts + places * (size_of::<(Arc<str>, u32)>() + 1) + lists
+    }
+
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.dictionary.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.codes.shrink_to_fit();
+    }
+
     /// How many rows there are.
     pub fn rows(&self) -> usize {
         self.ends.len()
