@@ -146,7 +146,7 @@ impl Plan {
     fn of(index: &Index, query: &Query, step: &Step, scan_rows: usize, count: usize) -> Self {
         let (rows, k) = (index.rows(), query.k.min(count));
         let parameters = query.parameters.or(step.parameters);
-        if query.exact || index.kind() == Kind::Flat {
+        if query.exact || index.kind() == Kind::Flat || count <= 2 * candidates(index.kind(), step, k) {
             return Self::Scan;
         }
         let has_cells = index.kind().has_cells();
@@ -158,7 +158,7 @@ impl Plan {
         if count == rows {
             return visit(parameters);
         }
-        if count <= scan_rows.max(2 * k) {
+        if count <= scan_rows {
             return Self::Scan;
         }
         let widened = visit(parameters.widened(rows, count));
@@ -170,6 +170,15 @@ impl Plan {
             (_, None, None) if rows - count <= rows / UNCALIBRATED_ONE_IN => widened,
             _ => Self::Scan,
         }
+    }
+}
+
+/// As many candidates as have to be scored exactly to have the k best among them.
+fn candidates(kind: Kind, step: &Step, k: usize) -> usize {
+    match kind {
+        Kind::IvfPqFsRefine => k * step.over_fetch(),
+        Kind::IvfSq8 => k + k / BYTES_OVER_FETCH_ONE_IN + BYTES_OVER_FETCH,
+        Kind::Flat | Kind::IvfFlat | Kind::Hnsw => k,
     }
 }
 
@@ -202,6 +211,8 @@ impl Ask<'_> {
     }
 
     fn run_at_first(&self, plan: Plan) -> Result<Found, AnnError> {
+        // Neither a search that is soon over nor Faiss looks at the clock.
+        self.query.stop.check()?;
         match plan {
             Plan::Scan => self.scan(),
             Plan::Visit(parameters) => self.visit(parameters),
@@ -245,13 +256,8 @@ impl Ask<'_> {
         Ok(Found { hits, mode, visited_rows })
     }
 
-    /// As many candidates as have to be scored exactly to have the k best among them.
     fn candidates(&self) -> usize {
-        match self.index.kind() {
-            Kind::IvfPqFsRefine => self.k * self.step.over_fetch(),
-            Kind::IvfSq8 => self.k + self.k / BYTES_OVER_FETCH_ONE_IN + BYTES_OVER_FETCH,
-            Kind::Flat | Kind::IvfFlat | Kind::Hnsw => self.k,
-        }
+        candidates(self.index.kind(), self.step, self.k)
     }
 
     /// The k best of some candidates by their exact scores.

@@ -12,6 +12,8 @@ pub struct TextColumn {
     /// Where the codes of each row end.
     ends: Vec<u32>,
     codes: Vec<u32>,
+    /// How many rows have none.
+    rows_without: usize,
 }
 
 impl TextColumn {
@@ -24,13 +26,19 @@ impl TextColumn {
                 self.codes.push(code);
             }
         }
-        self.ends.push(self.codes.len() as u32);
+        self.end_row(first);
     }
 
     /// Adds a row of codes; the caller has checked that they are of the dictionary and no two alike.
     pub(super) fn push_codes(&mut self, codes: &[u32]) {
+        let first = self.codes.len();
         self.codes.extend_from_slice(codes);
-        self.ends.push(self.codes.len() as u32);
+        self.end_row(first);
+    }
+
+    /// How many rows have no text.
+    pub fn rows_without(&self) -> usize {
+        self.rows_without
     }
 
     /// Memory that it holds, in bytes.
@@ -75,6 +83,11 @@ impl TextColumn {
     /// The texts that occur, by code.
     pub fn dictionary(&self) -> &[Arc<str>] {
         &self.dictionary
+    }
+
+    fn end_row(&mut self, first: usize) {
+        self.rows_without += usize::from(self.codes.len() == first);
+        self.ends.push(self.codes.len() as u32);
     }
 
     /// Adds a text to the dictionary, or finds it there.
