@@ -119,17 +119,25 @@ impl Index {
     /// About how many rows and centroids a search looks at if so many rows may be found, told before it begins. The query's vector and mask do
     /// not matter.
     pub fn rows_read(&self, tuning: &Tuning, query: &Query, allowed: usize) -> usize {
-        let step = tuning.at(query.k.min(allowed));
-        let visited = match Plan::of(self, query, &step, tuning.scan_rows, allowed) {
-            Plan::Scan => return allowed,
-            Plan::Visit(parameters) => parameters,
-            Plan::Within(_) => step.parameters.widened(self.rows(), allowed),
+        let (k, rows) = (query.k.min(allowed), self.rows());
+        let step = tuning.at(k);
+        match Plan::of(self, query, &step, tuning.scan_rows, allowed) {
+            Plan::Scan => allowed,
+            // What comes across too few ends in a scan.
+            Plan::Visit(parameters) if self.rows_scored(parameters) * allowed < 2 * k * rows => allowed,
+            Plan::Visit(parameters) if self.nlist() == 0 => graph_reads(parameters, k),
+            Plan::Visit(parameters) => self.nlist() + self.rows_scored(parameters),
+            Plan::Within(_) => self.nlist() + self.rows_scored(step.parameters.widened(rows, allowed)),
+        }
+    }
+
+    /// About how many rows a search with these parameters comes across.
+    fn rows_scored(&self, parameters: Parameters) -> usize {
+        let scored = match self.nlist() {
+            0 => parameters.ef_search as usize * GRAPH_ROWS_AN_ENTRY,
+            nlist => parameters.nprobe.max(1) as usize * self.rows().div_ceil(nlist),
         };
-        let reads = match self.nlist() {
-            0 => graph_reads(visited, query.k),
-            nlist => nlist + visited.nprobe as usize * self.rows().div_ceil(nlist),
-        };
-        reads.min(self.rows() + self.nlist())
+        scored.min(self.rows())
     }
 
     fn check_rows(&self, rows: &Matrix) -> Result<(), AnnError> {
