@@ -10,7 +10,8 @@ use crate::{
     top::{Top, best_first},
 };
 
-/// An index that was not calibrated is searched under a mask only if it leaves out no more than one row in so many.
+/// Where nothing was calibrated, or no calibration reached its target, an index is searched under a mask only if it leaves out no more than one
+/// row in so many: else the first row that is deleted would make a scan of every search.
 const UNCALIBRATED_ONE_IN: usize = 20;
 /// Candidates beyond k that 8-bit codes are asked for: what they may have in the wrong order.
 const BYTES_OVER_FETCH_ONE_IN: usize = 8;
