@@ -43,6 +43,7 @@ impl Filters<'_> {
                 Some(cells) => self.calibrate_margin(step, &filters, &exact, cells)?,
                 None => self.calibrate_share(step, &filters, &exact)?,
             }
+            step.reached &= step.filtered.iter().all(|filtered| filtered.recall_at_k >= step.target);
             going_on(observe(0.7 + 0.3 * (at + 1) as f64 / tuning.steps.len() as f64))?;
         }
         Ok(())

@@ -152,7 +152,8 @@ impl Handle {
             // A word of 64 rows is 8 bytes with the lowest rows first: the machine is little-endian (see `mapped`).
             allowed: allowed.map_or(null(), |allowed| allowed.words().as_ptr().cast()),
             allowed_bytes: allowed.map_or(0, |allowed| allowed.rows().div_ceil(8)),
-            ef_search: if let Extent::EfSearch(ef) = extent { c_count(ef as usize) } else { 1 },
+            // Faiss makes a list of this length, whatever it comes to hold.
+            ef_search: if let Extent::EfSearch(ef) = extent { c_count(self.rows.min(ef as usize)) } else { 1 },
             cells: cells.as_ptr(),
             cell_scores: cell_scores.as_ptr(),
             nprobe: cells.len(),

@@ -10,13 +10,16 @@ use crate::{
     top::{Top, best_first},
 };
 
-/// An index that was not calibrated is searched under a mask only if it leaves out no more than one row in so many.
+/// Where nothing was calibrated, or no calibration reached its target, an index is searched under a mask only if it leaves out no more than one
+/// row in so many: else the first row that is deleted would make a scan of every search.
 const UNCALIBRATED_ONE_IN: usize = 20;
 /// Candidates beyond k that 8-bit codes are asked for: what they may have in the wrong order.
 const BYTES_OVER_FETCH_ONE_IN: usize = 8;
 const BYTES_OVER_FETCH: usize = 8;
 /// Rows that a graph's search scores for each entry of its list, in about: its neighbours.
 const GRAPH_ROWS_AN_ENTRY: usize = 32;
+/// For each entry all of the list is looked through: so many entries in about the time in which a row is read.
+const GRAPH_ENTRIES_A_ROW: usize = 32;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,17 +120,25 @@ impl Index {
     /// About how many rows and centroids a search looks at if so many rows may be found, told before it begins. The query's vector and mask do
     /// not matter.
     pub fn rows_read(&self, tuning: &Tuning, query: &Query, allowed: usize) -> usize {
-        let step = tuning.at(query.k.min(allowed));
-        let visited = match Plan::of(self, query, &step, tuning.scan_rows, allowed) {
-            Plan::Scan => return allowed,
-            Plan::Visit(parameters) => parameters,
-            Plan::Within(_) => step.parameters.widened(self.rows(), allowed),
+        let (k, rows) = (query.k.min(allowed), self.rows());
+        let step = tuning.at(k);
+        match Plan::of(self, query, &step, tuning.scan_rows, allowed) {
+            Plan::Scan => allowed,
+            // What comes across too few ends in a scan.
+            Plan::Visit(parameters) if self.rows_scored(parameters) * allowed < 2 * k * rows => allowed,
+            Plan::Visit(parameters) if self.nlist() == 0 => graph_reads(parameters, k),
+            Plan::Visit(parameters) => self.nlist() + self.rows_scored(parameters),
+            Plan::Within(_) => self.nlist() + self.rows_scored(step.parameters.widened(rows, allowed)),
+        }
+    }
+
+    /// About how many rows a search with these parameters comes across.
+    fn rows_scored(&self, parameters: Parameters) -> usize {
+        let scored = match self.nlist() {
+            0 => parameters.ef_search as usize * GRAPH_ROWS_AN_ENTRY,
+            nlist => parameters.nprobe.max(1) as usize * self.rows().div_ceil(nlist),
         };
-        let reads = match self.nlist() {
-            0 => visited.ef_search as usize * GRAPH_ROWS_AN_ENTRY,
-            nlist => nlist + visited.nprobe as usize * self.rows().div_ceil(nlist),
-        };
-        reads.min(self.rows() + self.nlist())
+        scored.min(self.rows())
     }
 
     fn check_rows(&self, rows: &Matrix) -> Result<(), AnnError> {
@@ -144,17 +155,22 @@ impl Plan {
     fn of(index: &Index, query: &Query, step: &Step, scan_rows: usize, count: usize) -> Self {
         let (rows, k) = (index.rows(), query.k.min(count));
         let parameters = query.parameters.or(step.parameters);
-        if query.exact || index.kind() == Kind::Flat {
+        if query.exact || index.kind() == Kind::Flat || count <= 2 * candidates(index.kind(), step, k) {
             return Self::Scan;
         }
-        if count == rows {
-            return Self::Visit(parameters);
-        }
-        if count <= scan_rows.max(2 * k) {
-            return Self::Scan;
-        }
-        let widened = Self::Visit(parameters.widened(rows, count));
         let has_cells = index.kind().has_cells();
+        // A graph is walked only where that costs less than a scan.
+        let visit = |parameters| match has_cells || graph_reads(parameters, k) < count {
+            true => Self::Visit(parameters),
+            false => Self::Scan,
+        };
+        if count == rows {
+            return visit(parameters);
+        }
+        if count <= scan_rows {
+            return Self::Scan;
+        }
+        let widened = visit(parameters.widened(rows, count));
         let is_asked_for = if has_cells { query.parameters.nprobe > 0 } else { query.parameters.ef_search > 0 };
         match (has_cells, step.margin, step.graph_share) {
             _ if is_asked_for => widened,
@@ -164,6 +180,21 @@ impl Plan {
             _ => Self::Scan,
         }
     }
+}
+
+/// As many candidates as have to be scored exactly to have the k best among them.
+fn candidates(kind: Kind, step: &Step, k: usize) -> usize {
+    match kind {
+        Kind::IvfPqFsRefine => k * step.over_fetch(),
+        Kind::IvfSq8 => k + k / BYTES_OVER_FETCH_ONE_IN + BYTES_OVER_FETCH,
+        Kind::Flat | Kind::IvfFlat | Kind::Hnsw => k,
+    }
+}
+
+/// What the walk of a graph for k hits costs, in rows that are read.
+fn graph_reads(parameters: Parameters, k: usize) -> usize {
+    let entries = k.max(parameters.ef_search as usize);
+    entries.saturating_mul(GRAPH_ROWS_AN_ENTRY + entries / GRAPH_ENTRIES_A_ROW)
 }
 
 impl Found {
@@ -189,6 +220,8 @@ impl Ask<'_> {
     }
 
     fn run_at_first(&self, plan: Plan) -> Result<Found, AnnError> {
+        // Neither a search that is soon over nor Faiss looks at the clock.
+        self.query.stop.check()?;
         match plan {
             Plan::Scan => self.scan(),
             Plan::Visit(parameters) => self.visit(parameters),
@@ -232,13 +265,8 @@ impl Ask<'_> {
         Ok(Found { hits, mode, visited_rows })
     }
 
-    /// As many candidates as have to be scored exactly to have the k best among them.
     fn candidates(&self) -> usize {
-        match self.index.kind() {
-            Kind::IvfPqFsRefine => self.k * self.step.over_fetch(),
-            Kind::IvfSq8 => self.k + self.k / BYTES_OVER_FETCH_ONE_IN + BYTES_OVER_FETCH,
-            Kind::Flat | Kind::IvfFlat | Kind::Hnsw => self.k,
-        }
+        candidates(self.index.kind(), self.step, self.k)
     }
 
     /// The k best of some candidates by their exact scores.

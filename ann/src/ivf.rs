@@ -17,6 +17,8 @@ use crate::{
 /// The largest number that a sum of products may reach in 32 bits.
 const SUM_LIMIT: f32 = i32::MAX as f32;
 const CODE_LIMIT: f32 = 255.0;
+/// To know the k-th best hit is to look at k hits: it is asked for when so large a part of k rows was visited since.
+const KTH_ONE_IN: usize = 4;
 
 /// Cells with their rows' codes.
 #[derive(Clone, Debug)]
@@ -212,9 +214,13 @@ impl Visit<'_> {
 
     fn within(&mut self, raise: f32) -> Result<(), AnnError> {
         let mut order = Order::new(&self.ivf.centroid_scores(self.search.query));
-        let mut following = order.next();
+        let (mut following, mut kth_known_at) = (order.next(), 0);
         while let Some((cell, score)) = following {
-            if self.top.kth().is_some_and(|kth| score + raise < kth) {
+            if self.visited.rows >= kth_known_at + self.search.k / KTH_ONE_IN {
+                self.top.tighten();
+                kth_known_at = self.visited.rows;
+            }
+            if score + raise < self.top.threshold() {
                 break;
             }
             following = order.next();

@@ -45,14 +45,6 @@ impl Top {
         }
     }
 
-    /// The threshold, raised to the score of the k-th best; none while there are fewer.
-    pub(crate) fn kth(&mut self) -> Option<f32> {
-        if self.is_loose {
-            self.tighten();
-        }
-        (self.k > 0 && self.hits.len() >= self.k).then_some(self.threshold)
-    }
-
     /// The k best, best first, ties by row.
     pub(crate) fn into_sorted(mut self) -> Vec<Hit> {
         self.tighten();
@@ -66,7 +58,11 @@ impl Top {
         self.hits
     }
 
-    fn tighten(&mut self) {
+    /// Raises the threshold to the score of the k-th best, once there are so many. Costs in proportion to k, unless nothing was offered since.
+    pub(crate) fn tighten(&mut self) {
+        if !self.is_loose {
+            return;
+        }
         if self.hits.len() > self.k {
             self.hits.select_nth_unstable_by(self.k, best_first);
             self.hits.truncate(self.k);
@@ -97,12 +93,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keeps_what_sorting_keeps(scores in prop::collection::vec(-3i8..=3, 0..500), k in 0usize..90) {
+        fn keeps_what_sorting_keeps(scores in prop::collection::vec(-3i8..=3, 0..500), k in 0usize..90, tighten_every in 1usize..60) {
             let hits: Vec<Hit> = (0..).zip(&scores).map(|(row, score)| Hit { row, score: f32::from(*score) }).collect();
             let mut top = Top::new(k);
-            for hit in hits.iter().rev() {
+            for (n, hit) in (1..).zip(hits.iter().rev()) {
                 top.offer(*hit);
-                prop_assert!(top.kth().is_none_or(|kth| kth == top.threshold()));
+                if n % tighten_every == 0 {
+                    top.tighten();
+                    let mut best: Vec<f32> = hits.iter().rev().take(n).map(|hit| hit.score).collect();
+                    best.sort_by(|a, b| b.total_cmp(a));
+                    let kth = k.checked_sub(1).and_then(|at| best.get(at).copied());
+                    prop_assert_eq!(top.threshold(), kth.unwrap_or(f32::NEG_INFINITY));
+                }
             }
             let mut expected = hits;
             expected.sort_by(best_first);

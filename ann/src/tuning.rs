@@ -46,10 +46,11 @@ pub struct Step {
     #[serde(default)]
     pub over_fetch: u32,
     /// Inverted lists, filtered: cells are visited as long as their centroid's score, raised by this much (for a query of length 1), reaches
-    /// the k-th best hit. Without it rows that pass a filter are scanned, exactly.
+    /// the k-th best hit. Without it rows that pass a filter are scanned, exactly, unless they are almost all.
     #[serde(default)]
     pub margin: Option<f32>,
-    /// Graph, filtered: the least share of allowed rows that it is searched for; below, they are scanned. Without it: always.
+    /// Graph, filtered: the least share of allowed rows that it is searched for; below, they are scanned. Without it they are, unless they are
+    /// almost all.
     #[serde(default)]
     pub graph_share: Option<f32>,
     /// What was measured with filters.

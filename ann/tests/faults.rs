@@ -80,7 +80,8 @@ fn what_faiss_throws_is_an_error_of_the_one_call() {
     let spec = Spec::of_kind(Kind::Hnsw, 600);
     let (graph, scan) = (build(Kind::Hnsw, &rows), build(Kind::IvfPqFsRefine, &rows));
     let bytes = graph.write().unwrap();
-    let parameters = Parameters { nprobe: 4, ef_search: 50 };
+    // So little that a graph of so few rows is walked.
+    let parameters = Parameters { nprobe: 4, ef_search: 4 };
     let search = |index: &Index| index.search(rows.row(0), 5, Some(&half), parameters).map(drop);
     let find = |index: &Index| {
         let query = Query { vector: rows.row(0), k: 5, mask: Mask::of(&half), parameters, ..Query::default() };

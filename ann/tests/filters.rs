@@ -7,8 +7,8 @@ mod data;
 use std::ops::ControlFlow;
 
 use pagoda_ann::{
-    AnnError, Bitmap, FilterKind, Goal, Index, Kind, Mask, Matrix, Mode, Query, TuneOptions, Tuning, recall_at_k, scan,
-    tune_goals,
+    AnnError, Bitmap, FilterKind, Goal, Index, Kind, Mask, Matrix, Mode, Parameters, Query, TuneOptions, Tuning,
+    recall_at_k, scan, tune_goals,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -102,6 +102,24 @@ fn few_allowed_rows_are_scanned_and_many_are_searched() {
         // A fast scan does not say what it visited.
         assert!(mode == Mode::Cells && rows < ROWS / 2, "{kind:?}: {rows} rows visited");
         assert!((rows / 2..ROWS / 2).contains(&told), "{kind:?}: {rows} rows visited, {told} told");
+    }
+}
+
+#[test]
+fn it_is_told_before_where_cells_or_a_list_hold_too_little() {
+    let rows = clustered_unit_rows(ROWS, DIM, 1, 0.7);
+    for kind in [Kind::IvfFlat, Kind::IvfSq8, Kind::Hnsw] {
+        let index = build(kind, &rows);
+        let careless = Parameters { nprobe: 1, ef_search: 4 };
+        // So few that one cell of some 35 rows, or the neighbours of four, are enough, and more than these.
+        for (k, told) in [(5, 0..ROWS / 10), (400, ROWS..ROWS + 1)] {
+            let query = Query { vector: rows.row(0), k, parameters: careless, ..Query::default() };
+            let found = index.find(&rows, &Tuning::default(), &query).unwrap();
+            assert_eq!(found.hits.len(), k);
+            let read = index.rows_read(&Tuning::default(), &query, ROWS);
+            assert!(told.contains(&read), "{kind:?}, {k}: {read} told, {:?} {}", found.mode, found.visited_rows);
+            assert_eq!(found.mode == Mode::Scan, k == 400, "{kind:?}");
+        }
     }
 }
 

@@ -114,8 +114,6 @@ impl Priority {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
     use super::*;
 
     /// The policy and the nice value of the calling thread, from fields 41 and 19 of proc_pid_stat(5).
@@ -137,11 +135,11 @@ mod tests {
         let (policy, nice) = giving_way(Duration::ZERO, || Ok(scheduling())).await.unwrap();
         assert_eq!((policy, nice), (0, nicer));
 
-        let is_first = AtomicBool::new(true);
-        let stuck = move || {
+        // Whichever of the two is started first, and be it late: the idle one is never done.
+        let stuck = || {
             let found = scheduling();
-            if is_first.swap(false, Ordering::SeqCst) {
-                thread::sleep(Duration::from_secs(1));
+            while found.0 == SCHED_IDLE {
+                thread::park();
             }
             Ok(found)
         };

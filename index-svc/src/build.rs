@@ -22,7 +22,7 @@ use crate::{
 
 /// The k of the recalls that are tuned to and reported.
 const RECALL_KS: [usize; 2] = [100, 500];
-/// As many queries measure recall where none are given.
+/// At most as many items measure recall where no queries are given.
 const ITEM_QUERIES: usize = 200;
 
 /// What an item that came in takes beside its embedding: its id, on the heap, and its places.
@@ -76,6 +76,7 @@ struct Rows {
 struct Measured {
     recall_at_100: f64,
     recall_at_500: f64,
+    query_count: usize,
     parameters: Parameters,
 }
 
@@ -149,6 +150,7 @@ impl Incoming {
         let report = report(&header, &built, measured, began);
         let mut manifest = manifest(&header, built.len() as u32, spec, report, settings);
         manifest.tunings = built.iter().map(|shard| shard.tuning.clone()).collect();
+        manifest.attribute_bytes = built.iter().map(|shard| shard.attributes.memory_bytes() as u64).collect();
         let shards = built.into_iter().map(Into::into).collect();
         Ok(Generation { manifest, shards, sample_queries: header.sample_queries })
     }
@@ -170,15 +172,17 @@ impl Measured {
         Self {
             recall_at_100: at_100.recall_at_k,
             recall_at_500: at_500.recall_at_k,
+            query_count: tuning.query_count,
             parameters: thorough(at_100.parameters, at_500.parameters),
         }
     }
 
-    /// The lowest recalls and the most thorough parameters of two shards.
+    /// The lowest recalls, of the fewest queries, and the most thorough parameters of two shards.
     fn worst(self, other: Self) -> Self {
         Self {
             recall_at_100: self.recall_at_100.min(other.recall_at_100),
             recall_at_500: self.recall_at_500.min(other.recall_at_500),
+            query_count: self.query_count.min(other.query_count),
             parameters: thorough(self.parameters, other.parameters),
         }
     }
@@ -274,16 +278,14 @@ fn every_nth(vectors: &Matrix) -> Result<Matrix, IndexError> {
 }
 
 fn report(header: &Header, shards: &[Shard], measured: Option<Measured>, began: Instant) -> Report {
-    let queries = header.sample_queries.rows();
-    let largest = shards.iter().map(|shard| shard.vectors.rows()).max().unwrap_or(0);
     // Collapse shows in any one shard: ids are no property of embeddings.
     let mean_cosine = shards.iter().filter_map(|shard| gates::mean_cosine(&shard.vectors)).reduce(f64::max);
     Report {
         item_count: header.item_count as usize,
         recall_at_100: measured.map_or(1.0, |measured| measured.recall_at_100),
         recall_at_500: measured.map(|measured| measured.recall_at_500),
-        query_count: if queries > 0 { queries } else { largest.min(ITEM_QUERIES) },
-        measured_with_users: queries > 0,
+        query_count: measured.map_or(0, |measured| measured.query_count),
+        measured_with_users: header.sample_queries.rows() > 0,
         parameters: measured.map(|measured| measured.parameters).unwrap_or_default(),
         mean_cosine,
         build_s: began.elapsed().as_secs_f64(),

@@ -25,14 +25,32 @@ pub(crate) use self::{
 const DIM_LIMIT: usize = 4096;
 const BATCH_LIMIT: usize = 4096;
 const NORM_TOLERANCE: f64 = 1e-3;
+/// So many faults are named, and the others counted: a request has room for millions, a reply for no more than these.
+const NAMED_MAX: usize = 32;
 
 /// What is wrong with a request, all of it.
 #[derive(Default)]
-struct Violations(Vec<Violation>);
+struct Violations {
+    named: Vec<Violation>,
+    more: usize,
+}
 
 impl Violations {
     fn add(&mut self, path: impl Into<String>, description: impl Into<String>) {
-        self.0.push(Violation::new(path, description));
+        self.note(|| Violation::new(path, description));
+    }
+
+    /// Counts a fault, and asks what it is only where it is to be named.
+    fn note(&mut self, fault: impl FnOnce() -> Violation) {
+        if self.named.len() < NAMED_MAX {
+            self.named.push(fault());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.named.len() + self.more
     }
 
     fn check(&mut self, holds: bool, path: &str, description: impl FnOnce() -> String) {
@@ -49,9 +67,16 @@ impl Violations {
     /// The request, if nothing is wrong with it.
     fn finish<T>(self, request: Option<T>) -> Result<T, IndexError> {
         match request {
-            Some(request) if self.0.is_empty() => Ok(request),
-            _ => Err(IndexError::Invalid(self.0)),
+            Some(request) if self.count() == 0 => Ok(request),
+            _ => Err(IndexError::Invalid(self.told())),
         }
+    }
+
+    /// Those named; where they are not all, how many there are comes first, since a reply may have no room for the last of them.
+    fn told(self) -> Vec<Violation> {
+        let told = || format!("{} faults, of which the first are told", self.count());
+        let count = (self.more > 0).then(|| Violation::new("", told()));
+        count.into_iter().chain(self.named).collect()
     }
 }
 
@@ -93,7 +118,7 @@ fn embedding(
     embedding: Option<feature::Embedding>,
     dim: Option<usize>,
 ) -> Option<Vec<f32>> {
-    let before = wrong.0.len();
+    let before = wrong.count();
     let values = embedding.unwrap_or_default().values;
     match dim {
         Some(dim) => check_dimension(wrong, path, values.len(), dim),
@@ -101,16 +126,21 @@ fn embedding(
             format!("expected 1 to {DIM_LIMIT} values, found {}", values.len())
         }),
     }
-    for (n, value) in values.iter().enumerate().filter(|(_, value)| !value.is_finite()) {
-        wrong.add(format!("{path}.values[{n}]"), format!("expected a finite number, found {value}"));
+    // Without its length being right its values tell nothing, however many they are.
+    if wrong.count() > before {
+        return None;
     }
-    if wrong.0.len() == before {
+    for (n, value) in values.iter().enumerate().filter(|(_, value)| !value.is_finite()) {
+        let found = || format!("expected a finite number, found {value}");
+        wrong.note(|| Violation::new(format!("{path}.values[{n}]"), found()));
+    }
+    if wrong.count() == before {
         let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         wrong.check((norm - 1.0).abs() <= NORM_TOLERANCE, &format!("{path}.values"), || {
             format!("expected a vector of norm 1 within {NORM_TOLERANCE}, found norm {norm}")
         });
     }
-    (wrong.0.len() == before).then_some(values)
+    (wrong.count() == before).then_some(values)
 }
 
 fn check_dimension(wrong: &mut Violations, path: &str, found: usize, expected: usize) {
@@ -132,8 +162,17 @@ mod tests {
     use super::*;
 
     pub(super) fn paths<T>(result: Result<T, IndexError>) -> Vec<String> {
+        violations(result).into_iter().map(|v| v.path).collect()
+    }
+
+    /// Paths and descriptions.
+    pub(super) fn told<T>(result: Result<T, IndexError>) -> Vec<String> {
+        violations(result).into_iter().map(|v| format!("{}: {}", v.path, v.description)).collect()
+    }
+
+    fn violations<T>(result: Result<T, IndexError>) -> Vec<Violation> {
         match result {
-            Err(IndexError::Invalid(violations)) => violations.into_iter().map(|v| v.path).collect(),
+            Err(IndexError::Invalid(violations)) => violations,
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("nothing was found wrong"),
         }

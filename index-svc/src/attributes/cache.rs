@@ -1,6 +1,14 @@
 //! [`Cache`]: what the last few predicates allowed. Services filter by the same few conditions again and again, and a generation never changes.
+//!
+//! Nobody waits for anybody: of those who filter, some have the processor time that the others leave, and a lock that they were interrupted with
+//! would keep all of these waiting.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use arc_swap::ArcSwap;
 
 use super::Matches;
 use crate::filter::Predicate;
@@ -11,8 +19,16 @@ const ENTRIES_MAX: usize = 32;
 /// The least recently used is forgotten first.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    /// The most recently used last.
-    entries: Mutex<Vec<(Predicate, Arc<Matches>)>>,
+    entries: ArcSwap<Vec<Arc<Entry>>>,
+    /// How often any was asked for.
+    uses: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    predicate: Predicate,
+    matches: Arc<Matches>,
+    last_use: AtomicU64,
 }
 
 impl Cache {
@@ -21,21 +37,31 @@ impl Cache {
         if let Some(known) = self.get(predicate) {
             return known;
         }
-        let found = Arc::new(find());
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() == ENTRIES_MAX {
-            entries.remove(0);
-        }
-        entries.push((predicate.clone(), found.clone()));
-        found
+        let matches = Arc::new(find());
+        let last_use = AtomicU64::new(self.next_use());
+        let entry = Arc::new(Entry { predicate: predicate.clone(), matches: matches.clone(), last_use });
+        self.entries.rcu(|entries| {
+            let mut entries = entries.to_vec();
+            if entries.len() == ENTRIES_MAX {
+                let oldest = (0..ENTRIES_MAX).min_by_key(|at| entries[*at].last_use.load(Ordering::Relaxed));
+                oldest.into_iter().for_each(|at| drop(entries.swap_remove(at)));
+            }
+            entries.push(entry.clone());
+            entries
+        });
+        matches
     }
 
     /// What is remembered.
     pub(super) fn get(&self, predicate: &Predicate) -> Option<Arc<Matches>> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = entries.iter().rposition(|(known, _)| known == predicate)?;
-        entries[at..].rotate_left(1);
-        entries.last().map(|(_, matches)| matches.clone())
+        let entries = self.entries.load();
+        let entry = entries.iter().find(|entry| entry.predicate == *predicate)?;
+        entry.last_use.store(self.next_use(), Ordering::Relaxed);
+        Some(entry.matches.clone())
+    }
+
+    fn next_use(&self) -> u64 {
+        self.uses.fetch_add(1, Ordering::Relaxed)
     }
 }
 

@@ -68,6 +68,23 @@ impl Columns {
         self.rows
     }
 
+    /// Memory that they hold, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let of_column = |column: &Column| match column {
+            Column::Text(texts) => texts.memory_bytes(),
+            Column::Integer(keys) | Column::Number(keys) => keys.memory_bytes(),
+        };
+        self.columns.values().map(of_column).sum()
+    }
+
+    /// Gives back what was kept for rows to come.
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.columns.values_mut().for_each(|column| match column {
+            Column::Text(texts) => texts.shrink_to_fit(),
+            Column::Integer(keys) | Column::Number(keys) => keys.shrink_to_fit(),
+        });
+    }
+
     /// The column of an attribute.
     pub fn get(&self, name: &str) -> Option<&Column> {
         self.columns.get(name)
@@ -147,6 +164,15 @@ impl NumericColumn {
     /// The key of a row, if it has one.
     pub fn get(&self, row: u32) -> Option<Key> {
         self.present[row as usize].then(|| self.keys[row as usize])
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.keys.capacity() * size_of::<Key>() + self.present.capacity()
+    }
+
+    fn shrink_to_fit(&mut self) {
+        self.keys.shrink_to_fit();
+        self.present.shrink_to_fit();
     }
 
     /// Gives a row that has a key another one.

@@ -46,12 +46,19 @@ impl Declarations {
         self.0.is_empty()
     }
 
-    /// What an item's attributes have that is not declared so: name and reason.
-    pub fn faults<'a>(&'a self, attributes: &'a Attributes) -> impl Iterator<Item = (&'a Arc<str>, String)> + 'a {
-        attributes.iter().filter_map(|(name, value)| match self.kind(name) {
-            None => Some((name, self.not_declared(name))),
-            Some(kind) if kind.takes(value) => None,
-            Some(kind) => Some((name, format!("expected {kind}, as `{name}` is declared"))),
+    /// What an item's attributes have that is not declared so: the name, and the reason for who asks for it.
+    pub fn faults<'a>(
+        &'a self,
+        attributes: &'a Attributes,
+    ) -> impl Iterator<Item = (&'a Arc<str>, impl Fn() -> String + 'a)> + 'a {
+        let declared = attributes.iter().map(move |(name, value)| (name, value, self.kind(name)));
+        let faults = declared.filter(|(_, value, kind)| kind.is_none_or(|kind| !kind.takes(value)));
+        faults.map(move |(name, _, kind)| {
+            let reason = move || match kind {
+                None => self.not_declared(name),
+                Some(kind) => format!("expected {kind}, as `{name}` is declared"),
+            };
+            (name, reason)
         })
     }
 

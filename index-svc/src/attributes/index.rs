@@ -33,9 +33,15 @@ pub enum Matches {
 
 impl AttributeIndex {
     /// Makes the postings of columns that grow no more.
-    pub fn new(columns: Columns) -> Self {
+    pub fn new(mut columns: Columns) -> Self {
+        columns.shrink_to_fit();
         let postings = columns.iter().map(|(name, column)| (name.clone(), Postings::of(column))).collect();
         Self { columns, postings, cache: Cache::default() }
+    }
+
+    /// Memory that it holds, in bytes, but for what it remembers.
+    pub fn memory_bytes(&self) -> usize {
+        self.columns.memory_bytes() + self.postings.values().map(Postings::memory_bytes).sum::<usize>()
     }
 
     /// The columns.

@@ -12,6 +12,8 @@ pub struct TextColumn {
     /// Where the codes of each row end.
     ends: Vec<u32>,
     codes: Vec<u32>,
+    /// How many rows have none.
+    rows_without: usize,
 }
 
 impl TextColumn {
@@ -24,13 +26,36 @@ impl TextColumn {
                 self.codes.push(code);
             }
         }
-        self.ends.push(self.codes.len() as u32);
+        self.end_row(first);
     }
 
     /// Adds a row of codes; the caller has checked that they are of the dictionary and no two alike.
     pub(super) fn push_codes(&mut self, codes: &[u32]) {
+        let first = self.codes.len();
         self.codes.extend_from_slice(codes);
-        self.ends.push(self.codes.len() as u32);
+        self.end_row(first);
+    }
+
+    /// How many rows have no text.
+    pub fn rows_without(&self) -> usize {
+        self.rows_without
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        // Behind two counters; allocators round up.
+        let texts = self.dictionary.iter().map(|text| (16 + text.len()).next_multiple_of(16)).sum::<usize>();
+        // A table is seven eighths full at most, and has a byte beside each place.
+        let places = (self.by_text.capacity() * 8 / 7).next_power_of_two();
+        let lists =
+            self.dictionary.capacity() * size_of::<Arc<str>>() + (self.ends.capacity() + self.codes.capacity()) * 4;
+        texts + places * (size_of::<(Arc<str>, u32)>() + 1) + lists
+    }
+
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.dictionary.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.codes.shrink_to_fit();
     }
 
     /// How many rows there are.
@@ -58,6 +83,11 @@ impl TextColumn {
     /// The texts that occur, by code.
     pub fn dictionary(&self) -> &[Arc<str>] {
         &self.dictionary
+    }
+
+    fn end_row(&mut self, first: usize) {
+        self.rows_without += usize::from(self.codes.len() == first);
+        self.ends.push(self.codes.len() as u32);
     }
 
     /// Adds a text to the dictionary, or finds it there.

@@ -112,6 +112,14 @@ impl<'a> Groups<'a> {
         Self(columns.get(&limit.attribute))
     }
 
+    /// The texts of the column, if every row has one: all groups that rows are in, and perhaps such that they were in.
+    pub fn of_every_row(self) -> Option<&'a [Arc<str>]> {
+        match self.0 {
+            Some(Column::Text(column)) if column.rows_without() == 0 => Some(column.dictionary()),
+            _ => None,
+        }
+    }
+
     /// The groups that a row is in; none: it is a group of its own.
     pub fn of_row(self, row: u32) -> impl Iterator<Item = GroupKey<'a>> {
         let (texts, key) = match self.0 {

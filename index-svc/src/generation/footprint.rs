@@ -6,7 +6,11 @@
 use pagoda_ann::{Index, Matrix};
 
 use super::{Generation, Manifest, Shard, files};
-use crate::ids::IdTable;
+use crate::{attributes::AttributeKind, ids::IdTable};
+
+/// Attributes take so many times their bytes on the disk, in about and rather more: texts of few kinds or of as many as there are rows, numbers.
+const TEXTS_TIMES: u64 = 12;
+const NUMBERS_TIMES: u64 = 2;
 
 /// What a generation takes, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,16 +22,15 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// What a generation that is loaded takes. Attributes count as they lie on the disk.
+    /// What a generation that is loaded takes.
     pub(super) fn of(generation: &Generation) -> Self {
-        let manifest = &generation.manifest;
-        let shards = generation.shards.iter().map(|shard| Self::of_shard(manifest, shard));
+        let shards = generation.shards.iter().map(|shard| Self::of_shard(shard));
         shards.fold(Self::of_matrix(&generation.sample_queries), Self::plus)
     }
 
-    fn of_shard(manifest: &Manifest, shard: &Shard) -> Self {
-        let attributes = file_bytes(manifest, shard.number, files::ATTRIBUTES);
-        let held = Self { anonymous_bytes: shard.items.memory_bytes() as u64 + attributes, mapped_bytes: 0 };
+    fn of_shard(shard: &Shard) -> Self {
+        let bytes = shard.items.memory_bytes() + shard.attributes.memory_bytes();
+        let held = Self { anonymous_bytes: bytes as u64, mapped_bytes: 0 };
         let index = shard.index.as_ref().map_or_else(Self::default, |index| {
             let anonymous = index.bytes() as u64;
             Self { anonymous_bytes: anonymous, mapped_bytes: index.resident_bytes() as u64 - anonymous }
@@ -64,7 +67,15 @@ fn estimate_shard(manifest: &Manifest, shard: u32) -> u64 {
     // Some kinds hold more than their file, a little or as much again.
     let index = bytes(files::FAISS).max(Index::estimate_bytes(&manifest.spec, rows as usize, dim) as u64);
     let ids = IdTable::estimate_bytes(bytes(files::ids_name(manifest)) as usize, rows as usize) as u64;
-    bytes(files::VECTORS) + index + ids + bytes(files::ATTRIBUTES)
+    bytes(files::VECTORS) + index + ids + estimate_attributes(manifest, shard)
+}
+
+/// As it was counted when the generation was built, or else by its bytes on the disk.
+fn estimate_attributes(manifest: &Manifest, shard: u32) -> u64 {
+    let counted = manifest.attribute_bytes.get(shard as usize).copied();
+    let has_texts = manifest.attributes.iter().any(|(_, kind)| kind == AttributeKind::Text);
+    let times = if has_texts { TEXTS_TIMES } else { NUMBERS_TIMES };
+    counted.unwrap_or_else(|| times * file_bytes(manifest, shard, files::ATTRIBUTES))
 }
 
 /// The objects of the largest of some shards, in bytes: so much is in memory beside what becomes of it, where objects are not mapped.
@@ -80,4 +91,39 @@ pub(super) fn shard_bytes(manifest: &Manifest, shard: u32) -> u64 {
 
 fn file_bytes(manifest: &Manifest, shard: u32, name: &str) -> u64 {
     manifest.files.get(&manifest.shard_path(shard, name)).map_or(0, |file| file.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        attributes::{AttributeIndex, Columns},
+        item::Value,
+    };
+
+    fn text(text: String) -> Value {
+        Value::Texts(vec![text.into()])
+    }
+
+    #[test]
+    fn attributes_take_no_more_than_is_guessed_by_their_bytes_and_not_far_less() {
+        let (texts, numbers) = ((AttributeKind::Text, TEXTS_TIMES), (AttributeKind::Integer, NUMBERS_TIMES));
+        let values: [(_, fn(u32) -> Value); 5] = [
+            (texts, |n| text(n.to_string())),
+            (texts, |n| text(format!("a title, {n}"))),
+            (texts, |n| text((n % 9).to_string())),
+            (numbers, |n| Value::Integer(n.into())),
+            (numbers, |n| Value::Integer((n % 100).into())),
+        ];
+        for ((kind, times), value) in values {
+            let name: Arc<str> = "a".into();
+            let mut columns = Columns::new(&[(name.clone(), kind)].into_iter().collect());
+            (0..100_000).for_each(|n| columns.push(&[(name.clone(), value(n))].into_iter().collect()));
+            let guessed = times as usize * columns.encode().len();
+            let taken = AttributeIndex::new(columns).memory_bytes();
+            assert!((guessed / 4..=guessed).contains(&taken), "{kind}: {taken} bytes, guessed {guessed}");
+        }
+    }
 }

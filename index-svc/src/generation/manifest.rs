@@ -41,6 +41,9 @@ pub struct Manifest {
     /// The attributes that items may have.
     #[serde(default, skip_serializing_if = "Declarations::is_empty")]
     pub attributes: Declarations,
+    /// What the attributes of each shard take in memory, by number, in bytes; older versions did not say so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attribute_bytes: Vec<u64>,
     /// When it was built, by this machine's clock, in milliseconds since the Unix epoch: for people alone. Older versions did not say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub built_ms: Option<u64>,
@@ -123,6 +126,7 @@ impl Manifest {
             report,
             tunings: Vec::new(),
             attributes: header.attributes.clone(),
+            attribute_bytes: Vec::new(),
             built_ms: None,
             failed_gates: Vec::new(),
             files: BTreeMap::new(),

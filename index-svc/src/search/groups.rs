@@ -11,6 +11,8 @@ pub(super) struct Walk {
     pub(super) taken: Vec<Placed>,
     /// Whether there was one more that could have been taken.
     pub(super) is_more: bool,
+    /// How many groups are full.
+    pub(super) full: usize,
 }
 
 impl Walk {
@@ -18,18 +20,22 @@ impl Walk {
     pub(super) fn through(scope: &Scope<'_>, candidates: &[Placed], limit: &GroupLimit, k: usize) -> Self {
         let groups: Vec<_> = scope.segments.iter().map(|segment| segment.groups(limit)).collect();
         let mut sizes: HashMap<GroupKey<'_>, usize> = HashMap::new();
-        let mut taken = Vec::with_capacity(k.min(candidates.len()));
+        let (mut taken, mut full) = (Vec::with_capacity(k.min(candidates.len())), 0);
         for candidate in candidates {
             let of_row = || groups[candidate.segment].of_row(candidate.hit.row);
             if of_row().any(|group| sizes.get(&group).is_some_and(|size| *size >= limit.max)) {
                 continue;
             }
             if taken.len() == k {
-                return Self { taken, is_more: true };
+                return Self { taken, is_more: true, full };
             }
-            of_row().for_each(|group| *sizes.entry(group).or_default() += 1);
+            for group in of_row() {
+                let size = sizes.entry(group).or_default();
+                *size += 1;
+                full += usize::from(*size == limit.max);
+            }
             taken.push(*candidate);
         }
-        Self { taken, is_more: false }
+        Self { taken, is_more: false, full }
     }
 }

@@ -6,12 +6,13 @@
 //!
 //! For each such query, with k' the number of items that the exact search finds:
 //! - **approximation loss**: the share of the k' that the approximate search misses with neither filter nor exclusions nor groups;
-//! - **filter loss**: the share that it misses with them, less the approximation loss. Below 0 where a filter is so narrow that the search is exact;
+//! - **filter loss**: the share that it misses with them, less the approximation loss. Below 0 where a filter is so narrow that the search is exact:
+//!   then it is a **gain**, counted by itself, because the sum of a histogram must not fall;
 //! - **staleness loss**: the share of what an exact search of the newest snapshot finds that an exact search of the query's snapshot did not. The
 //!   newest is the one that is current when the query is checked, moments later: what is counted is how fast the index moves under its readers.
 //!
 //! As metrics: `index_live_recall_checked_total` and `index_live_recall_dropped_total`, counters of queries, and `index_live_recall_loss`, a
-//! histogram by `kind` (`approximation`, `filter`, `staleness`), whose sum over its count is the mean loss.
+//! histogram by `kind` (`approximation`, `filter`, `filter_gain`, `staleness`), whose sum over its count is the mean.
 
 use std::{
     collections::HashSet,
@@ -32,7 +33,7 @@ use crate::{background::idle_thread, current::Current, error::IndexError, filter
 const CHECKED: &str = "index_live_recall_checked_total";
 const DROPPED: &str = "index_live_recall_dropped_total";
 const LOSS: &str = "index_live_recall_loss";
-const KINDS: [&str; 3] = ["approximation", "filter", "staleness"];
+const KINDS: [&str; 4] = ["approximation", "filter", "filter_gain", "staleness"];
 
 /// A check that takes longer is dropped, and the snapshots that it holds are let go.
 const CHECK_TIME: Duration = Duration::from_secs(5);
@@ -162,8 +163,9 @@ impl Sample {
 impl Losses {
     fn record(self) {
         counter!(CHECKED).increment(1);
-        for (kind, loss) in KINDS.into_iter().zip([self.approximation, self.filter, self.staleness]) {
-            histogram!(LOSS, "kind" => kind).record(loss);
+        let shares = [self.approximation, self.filter.max(0.0), (-self.filter).max(0.0), self.staleness];
+        for (kind, share) in KINDS.into_iter().zip(shares) {
+            histogram!(LOSS, "kind" => kind).record(share);
         }
     }
 }

@@ -51,14 +51,14 @@ impl Scope<'_> {
         Ok(rankings)
     }
 
-    /// Fetches more and more until enough of it fits into the groups.
+    /// Fetches more and more until enough of it fits into the groups, or no group has room.
     fn rank_groups(&self, embedding: &[f32], need: Need<'_>, limit: &GroupLimit) -> Result<Ranking, IndexError> {
-        let mut wanted = need.k;
+        let (mut wanted, groups) = (need.k, self.few_groups(limit, need.k));
         loop {
             wanted = wanted.saturating_mul(WIDEN_BY).min(self.count);
             let candidates = self.best(&[embedding], Need { k: wanted, ..need })?.pop().unwrap_or_default();
             let walk = Walk::through(self, &candidates, limit, need.k);
-            let is_all = candidates.len() == self.count;
+            let is_all = candidates.len() == self.count || groups == Some(walk.full);
             if walk.taken.len() == need.k || is_all {
                 return Ok(Ranking { exhausted: is_all && !walk.is_more, items: self.found(&walk.taken) });
             }

@@ -1,6 +1,6 @@
 //! [`Scope`]: the rows that a query may find, one set for each part of a space. Living rows, filter and exclusions are one bitmap.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use pagoda_ann::{Bitmap, Mask, check_vector};
 use pagoda_server::status::Violation;
@@ -51,6 +51,17 @@ impl<'a> Scope<'a> {
         let segments: Vec<_> = base.chain(delta).filter(|segment| segment.count > 0).collect();
         let count = segments.iter().map(|segment| segment.count).sum();
         Self { segments, count }
+    }
+
+    /// How many groups there are, if no item is without one and they have no room for k items: once they are full, nothing is left.
+    pub(super) fn few_groups(&self, limit: &GroupLimit, k: usize) -> Option<usize> {
+        let mut all = HashSet::new();
+        for segment in &self.segments {
+            let texts =
+                segment.groups(limit).of_every_row().filter(|texts| texts.len().saturating_mul(limit.max) < k)?;
+            all.extend(texts);
+        }
+        Some(all.len()).filter(|groups| groups * limit.max < k)
     }
 }
 

@@ -28,7 +28,7 @@ impl Searcher {
     }
 
     /// Waits for a free thread and searches the snapshot that is current then. Stops at the deadline. A caller that is gone frees its place, or
-    /// its thread within a fraction of a millisecond.
+    /// its thread within a fraction of a millisecond, or once Faiss has walked a graph.
     pub async fn search(&self, query: Query, deadline: Deadline) -> Result<Answer, IndexError> {
         let permit = self.permits.clone().acquire_owned().await.map_err(|e| IndexError::Internal(e.to_string()))?;
         let snapshot = self.current.load_full();

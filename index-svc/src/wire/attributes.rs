@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use pagoda_proto::index::v1 as proto;
+use pagoda_server::status::Violation;
 
 use super::{Violations, search::attribute_name};
 use crate::{
@@ -69,7 +70,7 @@ pub(super) fn check_declared(wrong: &mut Violations, path: &str, items: &[(usize
 
 pub(super) fn check_item(wrong: &mut Violations, path: &str, item: &Item, declared: &Declarations) {
     for (name, fault) in declared.faults(&item.attributes) {
-        wrong.add(format!("{path}.attributes[{name:?}]"), fault);
+        wrong.note(|| Violation::new(format!("{path}.attributes[{name:?}]"), fault()));
     }
 }
 
@@ -97,12 +98,12 @@ fn texts(wrong: &mut Violations, path: &str, texts: Vec<String>) -> Vec<Arc<str>
     wrong.check((1..=TEXTS_LIMIT).contains(&found), path, || {
         format!("expected 1 to {TEXTS_LIMIT} texts, found {found}")
     });
-    for (n, text) in texts.iter().enumerate().take(TEXTS_LIMIT) {
-        wrong.check((1..=ATTRIBUTE_BYTES_LIMIT).contains(&text.len()), &format!("{path}[{n}]"), || {
-            format!("expected 1 to {ATTRIBUTE_BYTES_LIMIT} bytes, found {}", text.len())
-        });
+    let sizes = texts.iter().map(String::len).enumerate().take(TEXTS_LIMIT);
+    for (n, found) in sizes.filter(|(_, found)| !(1..=ATTRIBUTE_BYTES_LIMIT).contains(found)) {
+        let expected = || format!("expected 1 to {ATTRIBUTE_BYTES_LIMIT} bytes, found {found}");
+        wrong.note(|| Violation::new(format!("{path}[{n}]"), expected()));
     }
-    texts.into_iter().map(Into::into).collect()
+    texts.into_iter().take(TEXTS_LIMIT).map(Into::into).collect()
 }
 
 fn check_count(wrong: &mut Violations, path: &str, found: usize) {
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     fn paths(wrong: Violations) -> Vec<String> {
-        wrong.0.into_iter().map(|violation| violation.path).collect()
+        wrong.told().into_iter().map(|violation| violation.path).collect()
     }
 
     #[test]
@@ -146,6 +147,16 @@ mod tests {
             "[5].name",
         ];
         assert_eq!(paths(wrong), expected.map(|path| format!("items[0].attributes{path}")));
+    }
+
+    #[test]
+    fn of_a_list_that_is_too_long_nothing_beyond_the_limit_is_taken() {
+        let texts = proto::TextList { texts: vec![String::new(); 100 * TEXTS_LIMIT] };
+        let given = proto::Attribute { name: "tag".into(), value: Some(proto::attribute::Value::Texts(texts)) };
+        let mut wrong = Violations::default();
+        let taken = of_item(&mut wrong, "a", vec![given]);
+        assert!(matches!(taken.get("tag"), Some(Value::Texts(texts)) if texts.len() == TEXTS_LIMIT), "{taken:?}");
+        assert_eq!(wrong.count(), 1 + TEXTS_LIMIT);
     }
 
     #[test]

@@ -283,6 +283,9 @@ mod tests {
         ];
         assert_eq!(paths(search_request(request, 1000)), expected);
         assert_eq!(paths(search_request(proto::SearchRequest { k: 1001, ..Default::default() }, 1000)).len(), 3);
+        let endless = feature::Embedding { values: vec![f32::NAN; 1_000_000] };
+        let endless = proto::SearchRequest { embedding: Some(endless), ..filtered(vec![]) };
+        assert_eq!(paths(search_request(endless, 1000)), ["embedding.values"]);
         let zero =
             proto::SearchRequest { embedding: Some(feature::Embedding { values: vec![0.0, 0.0] }), ..filtered(vec![]) };
         assert_eq!(paths(search_request(zero, 1000)), ["embedding.values"]);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use pagoda_proto::index::v1 as proto;
 
-use super::{Violations, attributes, check_batch, check_dimension, items, model, numbered};
+use super::{BATCH_LIMIT, Violations, attributes, check_batch, check_dimension, items, model, numbered};
 use crate::{
     attributes::Declarations, error::IndexError, ids::ItemId, item::Item, record::Write, request_id::RequestId,
     snapshot::Snapshot,
@@ -27,7 +27,7 @@ pub(crate) fn upsert_request(request: proto::UpsertRequest, snapshot: &Snapshot)
 pub(crate) fn delete_request(request: proto::DeleteRequest) -> Result<Vec<ItemId>, IndexError> {
     let mut wrong = Violations::default();
     check_batch(&mut wrong, "item_ids", request.item_ids.len());
-    let ids = numbered(&request.item_ids);
+    let ids = numbered(&request.item_ids).take(BATCH_LIMIT);
     let ids = ids.filter_map(|(n, id)| wrong.take(format!("item_ids[{n}]"), ItemId::new(id))).collect();
     wrong.finish(Some(ids))
 }
@@ -70,8 +70,8 @@ fn note_duplicates(wrong: &mut Violations, path: &str, field: &str, items: &[(us
 mod tests {
     use super::{
         super::{
-            BATCH_LIMIT,
-            tests::{item, paths},
+            NAMED_MAX,
+            tests::{item, paths, told},
         },
         *,
     };
@@ -103,6 +103,19 @@ mod tests {
         assert_eq!(paths(delete_request(proto::DeleteRequest::default())), ["item_ids"]);
         let item_ids = vec!["x".to_owned(); BATCH_LIMIT + 1];
         assert_eq!(paths(delete_request(proto::DeleteRequest { item_ids, ..Default::default() })), ["item_ids"]);
+    }
+
+    #[test]
+    fn of_very_many_faults_some_are_named_and_the_rest_counted() {
+        let items = vec![item("a", &[f32::NAN; 100]); BATCH_LIMIT];
+        let request = proto::UpsertRequest { items, ..Default::default() };
+        let count = |faults: usize| format!(": {faults} faults, of which the first are told");
+        let refused = told(upsert_request(request, &Snapshot::default()));
+        assert_eq!((refused.len(), refused.first()), (1 + NAMED_MAX, Some(&count(1 + 100 * BATCH_LIMIT))));
+        // Beyond the size of a batch none is looked at.
+        let item_ids = vec![String::new(); 100 * BATCH_LIMIT];
+        let refused = told(delete_request(proto::DeleteRequest { item_ids, ..Default::default() }));
+        assert_eq!((refused.len(), refused.first()), (1 + NAMED_MAX, Some(&count(1 + BATCH_LIMIT))));
     }
 
     #[test]
