@@ -304,7 +304,9 @@ fn a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been() {
     assert_eq!(resumed.summary.evaluation, whole.summary.evaluation);
     assert_eq!(resumed.summary.curves, whole.summary.curves);
     assert_eq!(resumed.summary.negatives, whole.summary.negatives);
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left once a run is done");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "until the model is kept a run can go on");
+    place(true).remove().unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]

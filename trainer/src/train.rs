@@ -50,10 +50,17 @@ pub struct Trained {
 /// Where a run keeps its state.
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
-    /// A directory; it is made. Nothing is left in it once the run is done.
+    /// A directory; it is made. What is left in it is [removed](Checkpoints::remove) by whoever has kept the model.
     pub dir: PathBuf,
     /// Whether to go on from what is there. Without anything there, the run begins.
     pub resume: bool,
+}
+
+impl Checkpoints {
+    /// Removes the state of a run whose model is kept. Before that, a run that goes on from it ends with the same model.
+    pub fn remove(&self) -> Result<(), TrainError> {
+        Stores::remove(&self.dir)
+    }
 }
 
 /// Trains on the training part of a data set and evaluates the result on the test part. On an error there is no bundle.
@@ -172,7 +179,6 @@ pub(crate) fn train_data(
             .map_err(|e| TrainError::TooLittleData(format!("the summary is not representable: {e}")))?,
     );
     let report = run_report(&data, &summary, examples);
-    stores.as_ref().map_or(Ok(()), Stores::remove)?;
     Ok(Trained { bundle, summary, report })
 }
 

@@ -67,13 +67,14 @@ impl CheckpointStore {
     pub(crate) fn open(dir: &Path, stage: &str, run: &impl Serialize, resume: bool) -> Result<Self, TrainError> {
         fs::create_dir_all(dir).map_err(|e| fault(dir, &e))?;
         let run = serde_json::to_string(run).map_err(|e| fault(dir, &e))?;
-        Ok(Self { path: dir.join(format!("{stage}-{FILE}")), run, resume, resumed_at: OnceLock::new() })
+        Ok(Self { path: path(dir, stage), run, resume, resumed_at: OnceLock::new() })
     }
 
-    /// Forgets the checkpoint, once its run is done.
-    pub(crate) fn remove(&self) -> Result<(), TrainError> {
-        match fs::remove_file(&self.path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(fault(&self.path, &e)),
+    /// Removes the checkpoint of a stage from a directory.
+    pub(crate) fn remove(dir: &Path, stage: &str) -> Result<(), TrainError> {
+        let path = path(dir, stage);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(fault(&path, &e)),
             _ => Ok(()),
         }
     }
@@ -220,6 +221,10 @@ impl Checkpoint {
     }
 }
 
+fn path(dir: &Path, stage: &str) -> PathBuf {
+    dir.join(format!("{stage}-{FILE}"))
+}
+
 fn put_snapshot(tensors: &mut BTreeMap<String, Vec<f32>>, name: &str, snapshot: &Snapshot) {
     for (kind, parts) in [("table", &snapshot.tables), ("weight", &snapshot.weights)] {
         for (i, values) in parts.iter().enumerate() {
@@ -252,7 +257,7 @@ mod tests {
         assert_eq!((read.state.progressed, read.tensors), (checkpoint().state.progressed, checkpoint().tensors));
         assert!(store("a", false).read().err().unwrap().to_string().contains("--resume"));
         assert!(store("b", true).read().err().unwrap().to_string().contains("another run"));
-        store("a", true).remove().unwrap();
+        CheckpointStore::remove(dir.path(), "fit").unwrap();
         assert!(store("a", true).read().unwrap().is_none());
     }
 
