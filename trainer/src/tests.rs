@@ -326,3 +326,13 @@ fn an_objective_without_weight_or_of_an_unknown_event_is_refused() {
         assert!(message.contains("objectives.seen.events") && message.contains(expected), "{message}");
     }
 }
+
+#[test]
+fn an_objective_without_a_positive_is_refused() {
+    let mut world = world("temporal");
+    // Events are numbered by name, so that all of the world's are buys.
+    world.schema.interactions.events = [("click".to_owned(), 1.0), ("buy".to_owned(), 1.0)].into();
+    let text = "[objectives.bought]\nevents = [\"buy\"]\n[objectives.clicked]\nevents = [\"click\"]";
+    let error = train_data(world, &with(text), None, Clock::default(), &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("none is of objectives.clicked (click);") && error.contains("`event`"), "{error}");
+}

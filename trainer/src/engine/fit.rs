@@ -128,6 +128,7 @@ struct Validated {
 
 impl<'a> Run<'a> {
     fn new(model: &TwoTower, variables: Vec<Var>, task: &'a FitTask<'a>) -> Result<Self, TrainError> {
+        task.check_objectives()?;
         let (examples, rows_each) = task.examples()?;
         let schedule = Schedule::new(task.config, examples.per_epoch(), rows_each, task.steps);
         let rows = (schedule.per_step as f64 * rows_each).round() as usize;
@@ -319,6 +320,24 @@ impl<'a> FitTask<'a> {
             mixture,
             config,
         })
+    }
+
+    /// An objective without a positive would learn nothing, whatever its loss.
+    fn check_objectives(&self) -> Result<(), TrainError> {
+        let weights = self.event_weights();
+        let learned = |weights: &[f32]| weights.iter().zip(&self.tally.events).any(|(&w, &count)| w > 0.0 && count > 0);
+        let nothing = self.config.objectives.iter().zip(&weights).filter(|(_, weights)| !learned(weights));
+        let nothing =
+            nothing.map(|((name, objective), _)| format!("objectives.{name} ({})", objective.events.join(", ")));
+        let nothing: Vec<String> = nothing.collect();
+        if nothing.is_empty() {
+            return Ok(());
+        }
+        let (positives, column) = (self.tally.events.iter().sum::<u64>(), &self.data.schema.interactions.event);
+        Err(TrainError::TooLittleData(format!(
+            "of {positives} positives to learn from none is of {}; does the log have the column `{column}`?",
+            nothing.join(" or ")
+        )))
     }
 
     /// By objective, what a positive of each event weighs; without objectives, what the schema says.
