@@ -336,3 +336,11 @@ fn an_objective_without_a_positive_is_refused() {
     let error = train_data(world, &with(text), None, Clock::default(), &mut Silent).unwrap_err().to_string();
     assert!(error.contains("none is of objectives.clicked (click);") && error.contains("`event`"), "{error}");
 }
+
+#[test]
+fn sequences_that_have_nothing_to_predict_are_refused() {
+    // No item is known, so that no position of a history predicts another.
+    let text = "[training]\nexamples = \"sequences\"\nhistory_dropout = 0.0\n[vocabulary]\nmin_count = 1000";
+    let error = train_data(world("temporal"), &with(text), None, Clock::default(), &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("no item to predict"), "{error}");
+}

@@ -284,7 +284,15 @@ impl<'a> Run<'a> {
 impl Feed<'_> {
     fn batch(&mut self, schedule: &Schedule, step: u64) -> Result<Batch, TrainError> {
         let examples = self.examples.next(schedule.per_step)?;
-        Ok(self.batcher.batch(&examples, step, schedule.hard_share(step)))
+        let batch = self.batcher.batch(&examples, step, schedule.hard_share(step));
+        if batch.rows() > 0 {
+            return Ok(batch);
+        }
+        Err(TrainError::TooLittleData(format!(
+            "the {} sequences of step {step} have no item to predict from those before it: they are of one item, all of one time, \
+             or of items that are not in the vocabulary; see training.batch_size, training.history_dropout and vocabulary.min_count",
+            examples.len()
+        )))
     }
 }
 
