@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
 
     /// Takes up the last checkpoint, if there is one.
     fn resume(&mut self, model: &mut TwoTower) -> Result<(), TrainError> {
-        let Some(checkpoint) = self.task.checkpoints.map(CheckpointStore::read).transpose()?.flatten() else {
+        let Some(mut checkpoint) = self.task.checkpoints.map(CheckpointStore::read).transpose()?.flatten() else {
             return Ok(());
         };
         let state = checkpoint.restore(model, &mut self.stepper)?;
@@ -247,7 +247,7 @@ impl<'a> Run<'a> {
             temperature: self.stepper.temperature.state(),
         };
         let best = self.validated.best.as_ref().map(|(_, _, snapshot)| snapshot);
-        store.write(&Checkpoint::of(model, &self.stepper, state, best)?)?;
+        store.write(&Checkpoint::of(model, &self.stepper, &state, best)?)?;
         self.checkpointed = Instant::now();
         Ok(())
     }
