@@ -195,8 +195,8 @@ struct FitStage<'a> {
     checkpoints: Option<&'a CheckpointStore>,
     /// The parts of the log that are learned from.
     keep: fn(Part) -> bool,
-    /// How many steps are taken; None: as configured.
-    steps: Option<u64>,
+    /// How many epochs there are; None: as configured.
+    epochs: Option<f64>,
 }
 
 /// A model, and what it was fitted with.
@@ -213,23 +213,18 @@ impl TrainRun<'_> {
     fn fit(&self, clock: &mut Clock, progress: &mut dyn Progress) -> Result<FittedModel, TrainError> {
         let validated = self.config.split.validation_share > 0.0;
         let checkpoints = self.stores.map(|stores| &stores.fit);
-        let stage = FitStage { checkpoints, keep: |part| part == Part::Train, steps: None };
+        let stage = FitStage { checkpoints, keep: |part| part == Part::Train, epochs: None };
         let first = self.fit_once(&stage, clock, progress)?;
         if !(validated && self.config.training.refit) {
             return Ok(first);
         }
-        let steps = Some(self.steps_of_all(&first.fitted));
+        // As many as the kept model saw, of all that is not test.
+        let epochs = Some(first.fitted.kept_epochs);
         let checkpoints = self.stores.map(|stores| &stores.refit);
-        let stage = FitStage { checkpoints, keep: |part| part != Part::Test, steps };
+        let stage = FitStage { checkpoints, keep: |part| part != Part::Test, epochs };
         let mut again = self.fit_once(&stage, clock, progress)?;
         again.fitted.curves.validation = first.fitted.curves.validation;
         Ok(again)
-    }
-
-    /// As many epochs as the kept model saw, of all that is not test.
-    fn steps_of_all(&self, fitted: &Fitted) -> u64 {
-        let (train, validation) = (self.data.log.count(Part::Train), self.data.log.count(Part::Validation));
-        (fitted.kept_steps as f64 * (train + validation) as f64 / train.max(1) as f64).round() as u64
     }
 
     fn fit_once(
@@ -238,7 +233,7 @@ impl TrainRun<'_> {
         clock: &mut Clock,
         progress: &mut dyn Progress,
     ) -> Result<FittedModel, TrainError> {
-        let FitStage { checkpoints, keep, steps } = *stage;
+        let FitStage { checkpoints, keep, epochs } = *stage;
         let (data, config) = (self.data, self.config);
         let tally = data.tally(keep)?;
         let entities = (data.users.len() + data.catalog.len()) as u64;
@@ -247,7 +242,7 @@ impl TrainRun<'_> {
         progress.report(&Report::of(Stage::Encode, entities, entities));
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let (mut model, variables) = initial_model(encoder, &self.architecture(), &mut rng)?;
-        let queries = match steps {
+        let queries = match epochs {
             None if config.split.validation_share > 0.0 => validation_queries(data, config.seed)?,
             _ => Vec::new(),
         };
@@ -260,7 +255,7 @@ impl TrainRun<'_> {
             keep,
             tally: &tally,
             hard: self.hard,
-            steps,
+            epochs,
             validate: if queries.is_empty() { None } else { Some(&validate) },
             checkpoints,
         };

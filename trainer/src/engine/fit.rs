@@ -44,8 +44,8 @@ pub(crate) struct FitTask<'a> {
     pub(crate) keep: fn(Part) -> bool,
     pub(crate) tally: &'a Tally,
     pub(crate) hard: Option<&'a HardPools>,
-    /// How many steps are taken; None: as configured.
-    pub(crate) steps: Option<u64>,
+    /// How many epochs there are; None: as configured.
+    pub(crate) epochs: Option<f64>,
     /// Measures a model on the validation split: recall_at_20.
     pub(crate) validate: Option<&'a Validate<'a>>,
     pub(crate) checkpoints: Option<&'a CheckpointStore>,
@@ -61,6 +61,7 @@ pub(crate) struct Fitted {
     /// Steps taken, and after how many the model was that is kept.
     pub(crate) steps: u64,
     pub(crate) kept_steps: u64,
+    pub(crate) kept_epochs: f64,
     /// Of the steps alone, in this process: on the wall's clock, and of all processors.
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
@@ -130,7 +131,7 @@ impl<'a> Run<'a> {
     fn new(model: &TwoTower, variables: Vec<Var>, task: &'a FitTask<'a>) -> Result<Self, TrainError> {
         task.check_objectives()?;
         let (examples, rows_each) = task.examples()?;
-        let schedule = Schedule::new(task.config, examples.per_epoch(), rows_each, task.steps);
+        let schedule = Schedule::new(task.config, examples.per_epoch(), rows_each, task.epochs);
         let rows = (schedule.per_step as f64 * rows_each).round() as usize;
         let mixture = Mixture::new(&task.config.negatives, rows.max(2));
         let feed = Feed { examples, batcher: task.batcher(mixture)?, next: None };
@@ -269,6 +270,7 @@ impl<'a> Run<'a> {
             examples: self.record.examples,
             steps: self.step,
             kept_steps,
+            kept_epochs: self.schedule.epochs(kept_steps),
             seconds: self.seconds,
             cpu_seconds: self.cpu_seconds,
             examples_per_s,
