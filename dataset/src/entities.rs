@@ -42,9 +42,33 @@ pub(crate) fn read_source(
     schema: &EntitySchema,
     limits: &Limits,
 ) -> Result<EntityTable, DatasetError> {
+    let mut table = EntityTable::default();
+    let (_, bad_rows) = visit_rows(source, schema, limits, &mut |entity, title| {
+        table.entities.push(entity);
+        table.titles.push(title);
+    })?;
+    table.bad_rows = bad_rows;
+    Ok(table)
+}
+
+/// The ids alone, of the rows that [`read_source`] keeps.
+pub(crate) fn read_ids(
+    source: &Source,
+    schema: &EntitySchema,
+    limits: &Limits,
+) -> Result<HashSet<String>, DatasetError> {
+    visit_rows(source, schema, limits, &mut |_, _| ()).map(|(ids, _)| ids)
+}
+
+/// Visits the entities of good rows, with their titles; their ids, and the rows left out.
+fn visit_rows(
+    source: &Source,
+    schema: &EntitySchema,
+    limits: &Limits,
+    visit: &mut dyn FnMut(Entity, Option<String>),
+) -> Result<(HashSet<String>, BadRows), DatasetError> {
     let features: Vec<&Feature> = schema.features.iter().filter(|f| wanted(&f.kind).is_some()).collect();
     let columns = columns(schema, &features);
-    let mut table = EntityTable::default();
     let mut ids = HashSet::new();
     let mut counter = RowCounter::new(&source.name, limits);
     source.read(&columns, limits, &mut |row| {
@@ -56,30 +80,12 @@ pub(crate) fn read_source(
             if !ids.insert(entity.id.clone()) {
                 return Err(format!("column `{}`: the id {} is used twice", schema.id, shown(&entity.id)));
             }
-            table.entities.push(entity);
-            table.titles.push(title);
+            visit(entity, title);
             Ok(())
         });
         counter.count(number, outcome)
     })?;
-    table.bad_rows = counter.finish()?;
-    Ok(table)
-}
-
-/// The ids alone, of rows that have a valid one.
-pub(crate) fn read_ids(
-    source: &Source,
-    schema: &EntitySchema,
-    limits: &Limits,
-) -> Result<HashSet<String>, DatasetError> {
-    let mut ids = HashSet::new();
-    source.read(&[Column::new(&schema.id, Wanted::Id, true)], limits, &mut |row| {
-        if let Ok(cells) = row.cells {
-            ids.extend(read_id(&cells[0], &schema.id).ok());
-        }
-        Ok(())
-    })?;
-    Ok(ids)
+    Ok((ids, counter.finish()?))
 }
 
 /// A column's content for a feature's kind; None for the id, which is the entity's own.

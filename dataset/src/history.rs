@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pagoda_model::{Entity, FeatureValue};
+use pagoda_model::{Entity, FeatureValue, Schema};
 
 use crate::{
     bad_rows::{BadRows, Limits},
@@ -13,8 +13,8 @@ use crate::{
     unknown_items::UnknownItems,
 };
 
-/// The longest history kept of a user: the newest positives.
-pub const HISTORY_LIMIT: usize = 500;
+/// The longest history kept of a user, where no model could use more of it.
+const HISTORY_LIMIT: usize = 500;
 
 /// Every user, as of the end of the log.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,13 +27,18 @@ pub struct UserSnapshot {
     pub unknown_items: UnknownItems,
 }
 
+/// How many of a user's positives are kept, the newest: as many as the schema's history may have, and at least 500.
+pub fn history_limit(schema: &Schema) -> usize {
+    schema.history().map_or(HISTORY_LIMIT, |(_, max_length)| max_length.max(HISTORY_LIMIT))
+}
+
 /// Every user of the table or the log with features and, where the schema declares one, the history as of the end of
-/// the log: all positives of items that the catalog has, oldest first, the newest [`HISTORY_LIMIT`] of them.
+/// the log: all positives of items that the catalog has, oldest first, the newest [`history_limit`] of them.
 pub fn user_snapshot(dataset: &Dataset) -> Result<UserSnapshot, DatasetError> {
     let limits = Limits::default();
     let log = dataset.read_interactions(&limits)?;
     let mut users = dataset.read_users(&limits)?;
-    let histories = histories(&log);
+    let (histories, limit) = (histories(&log), history_limit(dataset.schema()));
     let mut places: HashMap<String, usize> =
         users.entities.iter().enumerate().map(|(i, e)| (e.id.clone(), i)).collect();
     for (user, history) in log.users.iter().zip(histories) {
@@ -43,7 +48,8 @@ pub fn user_snapshot(dataset: &Dataset) -> Result<UserSnapshot, DatasetError> {
             users.entities.len() - 1
         });
         if let Some((name, _)) = dataset.schema().history() {
-            users.entities[place].features.insert(name.to_owned(), FeatureValue::Texts(texts(&log, &history)));
+            let newest = &history[history.len().saturating_sub(limit)..];
+            users.entities[place].features.insert(name.to_owned(), FeatureValue::Texts(texts(&log, newest)));
         }
     }
     Ok(UserSnapshot { users, bad_interactions: log.bad_rows, unknown_items: log.unknown_items })
@@ -59,6 +65,5 @@ fn histories(log: &Interactions) -> Vec<Vec<u32>> {
 }
 
 fn texts(log: &Interactions, history: &[u32]) -> Vec<String> {
-    let newest = &history[history.len().saturating_sub(HISTORY_LIMIT)..];
-    newest.iter().map(|&item| log.items[item as usize].as_str().to_owned()).collect()
+    history.iter().map(|&item| log.items[item as usize].as_str().to_owned()).collect()
 }

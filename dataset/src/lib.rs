@@ -27,7 +27,7 @@ pub use dataset::{Dataset, SCHEMA_FILE};
 pub use entities::{EntityTable, read_entities};
 pub use error::DatasetError;
 pub use hard_negatives::{HardNegative, HardNegativesWriter, MINED_FROM_BYTES_MAX, read_hard_negatives};
-pub use history::{HISTORY_LIMIT, UserSnapshot, user_snapshot};
+pub use history::{UserSnapshot, history_limit, user_snapshot};
 pub use interactions::{Interaction, Interactions, LogIds};
 pub use scores::{ScoreRow, read_scores};
 pub use unknown_items::{KnownItems, LeftOut, UnknownItems};

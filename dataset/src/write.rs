@@ -5,7 +5,7 @@ mod columns;
 mod directory;
 mod file;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use pagoda_model::{
@@ -19,10 +19,14 @@ use parquet::{
 };
 
 use crate::error::DatasetError;
+use columns::NamedColumn;
 
 pub(crate) use directory::check_replaceable;
 pub use directory::{DatasetTables, write_dataset, write_dataset_with};
 pub(crate) use file::StagedFile;
+
+/// Rows of a column that are in memory as it is written. All its texts together have at most 2 GiB.
+const ROWS_AT_ONCE: usize = 1 << 16;
 
 /// A log to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,36 +63,51 @@ pub fn write_entities_parquet(
     entities: &[Entity],
     titles: &[Option<String>],
 ) -> Result<Vec<u8>, DatasetError> {
-    to_parquet(columns::entity_columns(schema, entities, titles)?)
+    to_parquet(entities.len(), |rows| columns::entity_columns(schema, &entities[rows.clone()], &titles[rows]))
 }
 
 /// A log as the bytes of a Parquet file, in the columns that the schema names.
 pub fn write_interactions_parquet(schema: &InteractionSchema, log: &LogTable) -> Result<Vec<u8>, DatasetError> {
-    let time: ArrayRef = Arc::new(log.rows.iter().map(|row| row.timestamp).collect::<Int64Array>());
+    to_parquet(log.rows.len(), |rows| Ok(log_columns(schema, log, &log.rows[rows])))
+}
+
+fn log_columns(schema: &InteractionSchema, log: &LogTable, rows: &[LogRow]) -> Vec<NamedColumn> {
+    let time: ArrayRef = Arc::new(rows.iter().map(|row| row.timestamp).collect::<Int64Array>());
     let mut columns = vec![
-        (schema.user.clone(), text_column(log, |row| log.users[row.user as usize].as_str())),
-        (schema.item.clone(), text_column(log, |row| log.items[row.item as usize].as_str())),
+        (schema.user.clone(), text_column(rows, |row| log.users[row.user as usize].as_str())),
+        (schema.item.clone(), text_column(rows, |row| log.items[row.item as usize].as_str())),
         (schema.timestamp.clone(), time),
-        (schema.event.clone(), text_column(log, |row| &log.events[usize::from(row.event)])),
+        (schema.event.clone(), text_column(rows, |row| &log.events[usize::from(row.event)])),
     ];
     if schema.split == Split::Given {
-        columns.push((SPLIT_COLUMN.to_owned(), text_column(log, |row| if row.test { "test" } else { "train" })));
+        columns.push((SPLIT_COLUMN.to_owned(), text_column(rows, |row| if row.test { "test" } else { "train" })));
     }
-    to_parquet(columns)
+    columns
 }
 
-fn text_column<'a>(log: &'a LogTable, of: impl Fn(&LogRow) -> &'a str) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(log.rows.iter().map(of)))
+fn text_column<'a>(rows: &'a [LogRow], of: impl Fn(&LogRow) -> &'a str) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(rows.iter().map(of)))
 }
 
-fn to_parquet(columns: Vec<(String, ArrayRef)>) -> Result<Vec<u8>, DatasetError> {
+/// A table of so many rows, of which `columns` makes some at a time.
+fn to_parquet(
+    count: usize,
+    columns: impl Fn(Range<usize>) -> Result<Vec<NamedColumn>, DatasetError>,
+) -> Result<Vec<u8>, DatasetError> {
     let failed = |e: &dyn std::fmt::Display| DatasetError::malformed("a table to be written", e.to_string());
-    let fields = columns.into_iter().map(|(name, array)| (name, array, true));
-    let batch = RecordBatch::try_from_iter_with_nullable(fields).map_err(|e| failed(&e))?;
+    let batch = |start: usize| {
+        let columns = columns(start..count.min(start + ROWS_AT_ONCE))?;
+        let fields = columns.into_iter().map(|(name, array)| (name, array, true));
+        RecordBatch::try_from_iter_with_nullable(fields).map_err(|e| failed(&e))
+    };
+    let first = batch(0)?;
     let mut bytes = Vec::new();
     let mut writer =
-        ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties().build())).map_err(|e| failed(&e))?;
-    writer.write(&batch).map_err(|e| failed(&e))?;
+        ArrowWriter::try_new(&mut bytes, first.schema(), Some(properties().build())).map_err(|e| failed(&e))?;
+    writer.write(&first).map_err(|e| failed(&e))?;
+    for start in (0..count).step_by(ROWS_AT_ONCE).skip(1) {
+        writer.write(&batch(start)?).map_err(|e| failed(&e))?;
+    }
     writer.close().map_err(|e| failed(&e))?;
     Ok(bytes)
 }

@@ -57,6 +57,22 @@ fn a_killed_run_registers_nothing_and_a_resumed_one_ends_as_if_it_had_not_been_k
 }
 
 #[test]
+fn a_run_whose_model_could_not_be_registered_goes_on_from_its_checkpoint() {
+    let place = Place::new();
+    place.ok(&GENERATE);
+    fs::write(place.path("train.toml"), LONG).unwrap();
+    fs::create_dir(place.path("store")).unwrap();
+    // A file where the store keeps the files of models.
+    fs::write(place.path("store/blobs"), "").unwrap();
+    place.refused(&train("store", "s.json", &["--checkpoints", "run"]));
+    let checkpoint = place.path("run/fit-checkpoint.safetensors");
+    assert!(checkpoint.exists() && !place.path("s.json").exists());
+    fs::remove_file(place.path("store/blobs")).unwrap();
+    place.ok(&train("store", "s.json", &["--checkpoints", "run", "--resume"]));
+    assert!(!checkpoint.exists() && place.path("s.json").exists());
+}
+
+#[test]
 fn a_checkpoint_of_other_settings_is_refused() {
     let place = Place::new();
     place.ok(&GENERATE);

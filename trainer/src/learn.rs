@@ -1,5 +1,6 @@
 //! What the encoder learns before anything is fitted: vocabularies and scales; and whom a bundle remembers.
 
+use pagoda_dataset::history_limit;
 use pagoda_model::{
     Entity, FeatureValue, Side,
     bundle::SAMPLE_USERS_LIMIT,
@@ -14,9 +15,6 @@ use crate::{
     engine::Encoded,
     error::TrainError,
 };
-
-/// The longest history of a sample user, before the encoder cuts it to the schema's length.
-const SAMPLE_HISTORY_LIMIT: usize = 500;
 
 /// Vocabularies of what training may know, and everything encoded with them.
 pub(crate) struct Learned {
@@ -67,12 +65,13 @@ pub(crate) fn sample_users(
     let places: Vec<u32> = chosen.iter().map(|i| known[i]).collect();
     let mut entities: Vec<Entity> = places.iter().map(|&user| data.users[user as usize].clone()).collect();
     let Some((history, _)) = data.schema.history() else { return Ok(entities) };
+    let limit = history_limit(&data.schema);
     for partition in 0..data.log.partitions() {
         let timelines = data.log.load(partition)?.retain(keep);
         for (entity, &user) in entities.iter_mut().zip(&places) {
             let Some(n) = timelines.of_user(user) else { continue };
             let items = timelines.timeline(n).items;
-            let newest = &items[items.len().saturating_sub(SAMPLE_HISTORY_LIMIT)..];
+            let newest = &items[items.len().saturating_sub(limit)..];
             let ids = newest.iter().map(|&item| data.catalog[item as usize].id.clone()).collect();
             entity.features.insert(history.to_owned(), FeatureValue::Texts(ids));
         }

@@ -1,6 +1,9 @@
 //! [`Stores`]: where the fits of a run keep their checkpoints, which run these are of, and what is told of one that goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use pagoda_model::Schema;
 use serde::Serialize;
@@ -18,6 +21,8 @@ use crate::{
 
 /// How many differences a message names.
 const SHOWN: usize = 5;
+const FIT: &str = "fit";
+const REFIT: &str = "refit";
 
 /// A store for each fit of a run.
 pub(crate) struct Stores {
@@ -75,12 +80,12 @@ impl Stores {
         };
         let run = RunIdentity { release: env!("CARGO_PKG_VERSION"), config, schema: &data.schema, data: counted };
         let store = |stage| CheckpointStore::open(&place.dir, stage, &run, place.resume);
-        Ok(Self { fit: store("fit")?, refit: store("refit")? })
+        Ok(Self { fit: store(FIT)?, refit: store(REFIT)? })
     }
 
-    /// Removes what is there, once the run is done.
-    pub(crate) fn remove(&self) -> Result<(), TrainError> {
-        [&self.fit, &self.refit].into_iter().try_for_each(CheckpointStore::remove)
+    /// Removes what is in a directory, of whichever run.
+    pub(crate) fn remove(dir: &Path) -> Result<(), TrainError> {
+        [FIT, REFIT].into_iter().try_for_each(|stage| CheckpointStore::remove(dir, stage))
     }
 }
 

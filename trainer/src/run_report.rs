@@ -125,6 +125,7 @@ fn user(data: &Data, query: &Query, recalled: &[Ranked]) -> UserExample {
         user: data.users[query.user as usize].id.clone(),
         history: query.seen.iter().rev().take(SHOWN).map(title).collect(),
         relevant: query.relevant.iter().take(SHOWN).map(title).collect(),
+        relevant_count: query.relevant.len(),
         recalled: recalled.collect(),
     }
 }

@@ -304,7 +304,9 @@ fn a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been() {
     assert_eq!(resumed.summary.evaluation, whole.summary.evaluation);
     assert_eq!(resumed.summary.curves, whole.summary.curves);
     assert_eq!(resumed.summary.negatives, whole.summary.negatives);
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left once a run is done");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "until the model is kept a run can go on");
+    place(true).remove().unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]
@@ -323,4 +325,22 @@ fn an_objective_without_weight_or_of_an_unknown_event_is_refused() {
         let message = error.to_string();
         assert!(message.contains("objectives.seen.events") && message.contains(expected), "{message}");
     }
+}
+
+#[test]
+fn an_objective_without_a_positive_is_refused() {
+    let mut world = world("temporal");
+    // Events are numbered by name, so that all of the world's are buys.
+    world.schema.interactions.events = [("click".to_owned(), 1.0), ("buy".to_owned(), 1.0)].into();
+    let text = "[objectives.bought]\nevents = [\"buy\"]\n[objectives.clicked]\nevents = [\"click\"]";
+    let error = train_data(world, &with(text), None, Clock::default(), &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("none is of objectives.clicked (click);") && error.contains("`event`"), "{error}");
+}
+
+#[test]
+fn sequences_that_have_nothing_to_predict_are_refused() {
+    // No item is known, so that no position of a history predicts another.
+    let text = "[training]\nexamples = \"sequences\"\nhistory_dropout = 0.0\n[vocabulary]\nmin_count = 1000";
+    let error = train_data(world("temporal"), &with(text), None, Clock::default(), &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("no item to predict"), "{error}");
 }

@@ -50,10 +50,17 @@ pub struct Trained {
 /// Where a run keeps its state.
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
-    /// A directory; it is made. Nothing is left in it once the run is done.
+    /// A directory; it is made. What is left in it is [removed](Checkpoints::remove) by whoever has kept the model.
     pub dir: PathBuf,
     /// Whether to go on from what is there. Without anything there, the run begins.
     pub resume: bool,
+}
+
+impl Checkpoints {
+    /// Removes the state of a run whose model is kept. Before that, a run that goes on from it ends with the same model.
+    pub fn remove(&self) -> Result<(), TrainError> {
+        Stores::remove(&self.dir)
+    }
 }
 
 /// Trains on the training part of a data set and evaluates the result on the test part. On an error there is no bundle.
@@ -172,7 +179,6 @@ pub(crate) fn train_data(
             .map_err(|e| TrainError::TooLittleData(format!("the summary is not representable: {e}")))?,
     );
     let report = run_report(&data, &summary, examples);
-    stores.as_ref().map_or(Ok(()), Stores::remove)?;
     Ok(Trained { bundle, summary, report })
 }
 
@@ -189,8 +195,8 @@ struct FitStage<'a> {
     checkpoints: Option<&'a CheckpointStore>,
     /// The parts of the log that are learned from.
     keep: fn(Part) -> bool,
-    /// How many steps are taken; None: as configured.
-    steps: Option<u64>,
+    /// How many epochs there are; None: as configured.
+    epochs: Option<f64>,
 }
 
 /// A model, and what it was fitted with.
@@ -207,23 +213,18 @@ impl TrainRun<'_> {
     fn fit(&self, clock: &mut Clock, progress: &mut dyn Progress) -> Result<FittedModel, TrainError> {
         let validated = self.config.split.validation_share > 0.0;
         let checkpoints = self.stores.map(|stores| &stores.fit);
-        let stage = FitStage { checkpoints, keep: |part| part == Part::Train, steps: None };
+        let stage = FitStage { checkpoints, keep: |part| part == Part::Train, epochs: None };
         let first = self.fit_once(&stage, clock, progress)?;
         if !(validated && self.config.training.refit) {
             return Ok(first);
         }
-        let steps = Some(self.steps_of_all(&first.fitted));
+        // As many as the kept model saw, of all that is not test.
+        let epochs = Some(first.fitted.kept_epochs);
         let checkpoints = self.stores.map(|stores| &stores.refit);
-        let stage = FitStage { checkpoints, keep: |part| part != Part::Test, steps };
+        let stage = FitStage { checkpoints, keep: |part| part != Part::Test, epochs };
         let mut again = self.fit_once(&stage, clock, progress)?;
         again.fitted.curves.validation = first.fitted.curves.validation;
         Ok(again)
-    }
-
-    /// As many epochs as the kept model saw, of all that is not test.
-    fn steps_of_all(&self, fitted: &Fitted) -> u64 {
-        let (train, validation) = (self.data.log.count(Part::Train), self.data.log.count(Part::Validation));
-        (fitted.kept_steps as f64 * (train + validation) as f64 / train.max(1) as f64).round() as u64
     }
 
     fn fit_once(
@@ -232,7 +233,7 @@ impl TrainRun<'_> {
         clock: &mut Clock,
         progress: &mut dyn Progress,
     ) -> Result<FittedModel, TrainError> {
-        let FitStage { checkpoints, keep, steps } = *stage;
+        let FitStage { checkpoints, keep, epochs } = *stage;
         let (data, config) = (self.data, self.config);
         let tally = data.tally(keep)?;
         let entities = (data.users.len() + data.catalog.len()) as u64;
@@ -241,7 +242,7 @@ impl TrainRun<'_> {
         progress.report(&Report::of(Stage::Encode, entities, entities));
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let (mut model, variables) = initial_model(encoder, &self.architecture(), &mut rng)?;
-        let queries = match steps {
+        let queries = match epochs {
             None if config.split.validation_share > 0.0 => validation_queries(data, config.seed)?,
             _ => Vec::new(),
         };
@@ -254,7 +255,7 @@ impl TrainRun<'_> {
             keep,
             tally: &tally,
             hard: self.hard,
-            steps,
+            epochs,
             validate: if queries.is_empty() { None } else { Some(&validate) },
             checkpoints,
         };

@@ -17,7 +17,7 @@ use crate::{
     error::DatasetError,
 };
 
-type NamedColumn = (String, ArrayRef);
+pub(super) type NamedColumn = (String, ArrayRef);
 
 /// The id, the title, and each feature that is no other column already.
 pub(super) fn entity_columns(

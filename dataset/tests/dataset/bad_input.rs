@@ -99,6 +99,14 @@ fn interactions_of_items_that_left_the_catalog_are_left_out_and_counted_apart() 
 }
 
 #[test]
+fn interactions_of_an_item_whose_row_is_bad_are_left_out() {
+    let items = ITEMS.replace("c,Three,3,", "c,Three,cheap,");
+    let dir = dataset_with("items.csv", items.as_bytes());
+    let log = open(dir.path()).unwrap().read_interactions(&Limits::default()).unwrap();
+    assert_eq!((log.rows.len(), log.unknown_items.rows, log.unknown_items.items), (2, 2, 1));
+}
+
+#[test]
 fn tables_that_do_not_belong_together_are_refused_by_a_limit_of_the_schema() {
     let log = log_of_an_item_that_left(1000).replace(",a,", ",x,");
     let dir = dataset_with("interactions.csv", log.as_bytes());

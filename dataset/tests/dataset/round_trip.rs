@@ -85,6 +85,21 @@ proptest! {
 }
 
 #[test]
+fn a_log_of_more_rows_than_are_written_at_once_reads_back() {
+    let rows = 0..100_000;
+    let row = |n: u32| LogRow { user: n % 4, item: n % 5, timestamp: i64::from(n), event: 1, test: false };
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("data");
+    write_dataset(&out, &tables(rows.clone().map(row).collect())).unwrap();
+    let log = Dataset::open(&out).unwrap().read_interactions(&Limits::default()).unwrap();
+    assert_eq!(log.rows.len(), rows.len());
+    for (row, n) in log.rows.iter().zip(rows) {
+        let (user, item) = (log.users[row.user as usize].as_str(), log.items[row.item as usize].as_str());
+        assert_eq!((user, item, row.timestamp), (&*format!("u{}", n % 4), &*format!("i{}", n % 5), i64::from(n)));
+    }
+}
+
+#[test]
 fn an_older_data_directory_is_replaced() {
     let home = tempfile::tempdir().unwrap();
     let out = home.path().join("deep/data");

@@ -133,7 +133,7 @@ fn a_snapshot_holds_features_and_the_history_of_positives() {
 }
 
 #[test]
-fn a_history_keeps_the_newest_five_hundred() {
+fn a_history_keeps_the_newest_five_hundred_or_as_many_as_the_schema_says() {
     let mut log = "user_id,item_id,timestamp\n".to_owned();
     for time in 0..600 {
         log += &format!("u1,{},{time}\n", if time < 100 { "a" } else { "b" });
@@ -141,6 +141,10 @@ fn a_history_keeps_the_newest_five_hundred() {
     let dir = dataset_with("interactions.csv", log.as_bytes());
     let users = user_snapshot(&open(dir.path()).unwrap()).unwrap().users;
     assert_eq!(users.entities[0].features["history"], texts(&["b"; 500]));
+    fs::write(dir.path().join("schema.toml"), SCHEMA.replace("max_length = 3", "max_length = 550")).unwrap();
+    let users = user_snapshot(&open(dir.path()).unwrap()).unwrap().users;
+    let newest = [vec!["a"; 50], vec!["b"; 500]].concat();
+    assert_eq!(users.entities[0].features["history"], texts(&newest));
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub enum Column {
     /// Bags of table rows, pooled by their mean: entity `i` has `rows[offsets[i]..offsets[i + 1]]`, which may be empty.
     Bags {
         /// `[len + 1]`, from 0.
-        offsets: Vec<u32>,
+        offsets: Vec<usize>,
         /// Row numbers of the feature's table.
         rows: Vec<u32>,
     },
@@ -41,7 +41,7 @@ impl Column {
     pub fn push_bag(&mut self, bag: &[u32]) {
         if let Self::Bags { offsets, rows } = self {
             rows.extend_from_slice(bag);
-            offsets.push(rows.len() as u32);
+            offsets.push(rows.len());
         }
     }
 
@@ -59,7 +59,7 @@ impl Column {
     /// Entity `i`'s table rows; none for a column of floats.
     pub fn bag(&self, i: usize) -> &[u32] {
         match self {
-            Self::Bags { offsets, rows } => &rows[offsets[i] as usize..offsets[i + 1] as usize],
+            Self::Bags { offsets, rows } => &rows[offsets[i]..offsets[i + 1]],
             Self::Floats { .. } => &[],
         }
     }

@@ -29,12 +29,11 @@ pub(crate) async fn run(args: &TrainArgs) -> Result<()> {
     let mut board = args.tensorboard.as_deref().map(Board::create).transpose()?;
     require_writable(&args.place.store).await?;
     let mut trained = train(&data, &config, checkpoints.as_ref(), board.as_mut())?;
-    if let Some(board) = board {
-        board.finish(&trained.summary)?;
-    }
     let registry = open_registry(&args.place.store).await?;
     let summary = &trained.summary;
     register(&registry, files(&trained)?, &summary.model_version).await?;
+    let removed = checkpoints.as_ref().map_or(Ok(()), Checkpoints::remove);
+    let drawn = board.map_or(Ok(()), |board| board.finish(summary));
     if let Some(path) = &args.summary {
         write_whole(path, &serde_json::to_vec_pretty(summary)?)?;
     }
@@ -43,10 +42,13 @@ pub(crate) async fn run(args: &TrainArgs) -> Result<()> {
         write_report(&trained.report, path)?;
     }
     if args.json {
-        return say_json(&trained.summary);
+        say_json(&trained.summary)?;
+    } else {
+        say_summary(&trained.summary);
     }
-    say_summary(&trained.summary);
-    Ok(())
+    // The model is registered whatever became of what lies beside it.
+    removed?;
+    drawn
 }
 
 /// Trains with the defaults, registers the model, and says how good it is.

@@ -42,6 +42,8 @@ pub(crate) struct Tally {
     pub(crate) items: Vec<u32>,
     /// By user.
     pub(crate) users: Vec<u32>,
+    /// By the place of an event.
+    pub(crate) events: Vec<u64>,
     /// The latest timestamp; i64::MIN without any.
     pub(crate) end: i64,
 }
@@ -114,6 +116,7 @@ impl Data {
         for tally in Part::ALL.into_iter().filter(|&part| keep(part)).map(|part| &by_part[part as usize]) {
             all.items.iter_mut().zip(&tally.items).for_each(|(all, count)| *all += count);
             all.users.iter_mut().zip(&tally.users).for_each(|(all, count)| *all += count);
+            all.events.iter_mut().zip(&tally.events).for_each(|(all, count)| *all += count);
             all.end = all.end.max(tally.end);
         }
         Ok(all)
@@ -127,6 +130,7 @@ impl Data {
                 let tally = &mut by_part[row.part as usize];
                 tally.items[row.item as usize] += 1;
                 tally.users[row.user as usize] += 1;
+                tally.events[usize::from(row.event)] += 1;
                 tally.end = tally.end.max(row.timestamp);
             }
         })?;
@@ -134,7 +138,8 @@ impl Data {
     }
 
     fn nothing(&self) -> Tally {
-        Tally { items: vec![0; self.catalog.len()], users: vec![0; self.users.len()], end: i64::MIN }
+        let (items, users) = (vec![0; self.catalog.len()], vec![0; self.users.len()]);
+        Tally { items, users, events: vec![0; self.event_weights.len()], end: i64::MIN }
     }
 
     /// Joins tables in memory.

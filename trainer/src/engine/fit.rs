@@ -44,8 +44,8 @@ pub(crate) struct FitTask<'a> {
     pub(crate) keep: fn(Part) -> bool,
     pub(crate) tally: &'a Tally,
     pub(crate) hard: Option<&'a HardPools>,
-    /// How many steps are taken; None: as configured.
-    pub(crate) steps: Option<u64>,
+    /// How many epochs there are; None: as configured.
+    pub(crate) epochs: Option<f64>,
     /// Measures a model on the validation split: recall_at_20.
     pub(crate) validate: Option<&'a Validate<'a>>,
     pub(crate) checkpoints: Option<&'a CheckpointStore>,
@@ -61,6 +61,7 @@ pub(crate) struct Fitted {
     /// Steps taken, and after how many the model was that is kept.
     pub(crate) steps: u64,
     pub(crate) kept_steps: u64,
+    pub(crate) kept_epochs: f64,
     /// Of the steps alone, in this process: on the wall's clock, and of all processors.
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
@@ -128,8 +129,9 @@ struct Validated {
 
 impl<'a> Run<'a> {
     fn new(model: &TwoTower, variables: Vec<Var>, task: &'a FitTask<'a>) -> Result<Self, TrainError> {
+        task.check_objectives()?;
         let (examples, rows_each) = task.examples()?;
-        let schedule = Schedule::new(task.config, examples.per_epoch(), rows_each, task.steps);
+        let schedule = Schedule::new(task.config, examples.per_epoch(), rows_each, task.epochs);
         let rows = (schedule.per_step as f64 * rows_each).round() as usize;
         let mixture = Mixture::new(&task.config.negatives, rows.max(2));
         let feed = Feed { examples, batcher: task.batcher(mixture)?, next: None };
@@ -152,7 +154,7 @@ impl<'a> Run<'a> {
 
     /// Takes up the last checkpoint, if there is one.
     fn resume(&mut self, model: &mut TwoTower) -> Result<(), TrainError> {
-        let Some(checkpoint) = self.task.checkpoints.map(CheckpointStore::read).transpose()?.flatten() else {
+        let Some(mut checkpoint) = self.task.checkpoints.map(CheckpointStore::read).transpose()?.flatten() else {
             return Ok(());
         };
         let state = checkpoint.restore(model, &mut self.stepper)?;
@@ -246,7 +248,7 @@ impl<'a> Run<'a> {
             temperature: self.stepper.temperature.state(),
         };
         let best = self.validated.best.as_ref().map(|(_, _, snapshot)| snapshot);
-        store.write(&Checkpoint::of(model, &self.stepper, state, best)?)?;
+        store.write(&Checkpoint::of(model, &self.stepper, &state, best)?)?;
         self.checkpointed = Instant::now();
         Ok(())
     }
@@ -268,6 +270,7 @@ impl<'a> Run<'a> {
             examples: self.record.examples,
             steps: self.step,
             kept_steps,
+            kept_epochs: self.schedule.epochs(kept_steps),
             seconds: self.seconds,
             cpu_seconds: self.cpu_seconds,
             examples_per_s,
@@ -283,7 +286,15 @@ impl<'a> Run<'a> {
 impl Feed<'_> {
     fn batch(&mut self, schedule: &Schedule, step: u64) -> Result<Batch, TrainError> {
         let examples = self.examples.next(schedule.per_step)?;
-        Ok(self.batcher.batch(&examples, step, schedule.hard_share(step)))
+        let batch = self.batcher.batch(&examples, step, schedule.hard_share(step));
+        if batch.rows() > 0 {
+            return Ok(batch);
+        }
+        Err(TrainError::TooLittleData(format!(
+            "the {} sequences of step {step} have no item to predict from those before it: they are of one item, all of one time, \
+             or of items that are not in the vocabulary; see training.batch_size, training.history_dropout and vocabulary.min_count",
+            examples.len()
+        )))
     }
 }
 
@@ -319,6 +330,24 @@ impl<'a> FitTask<'a> {
             mixture,
             config,
         })
+    }
+
+    /// An objective without a positive would learn nothing, whatever its loss.
+    fn check_objectives(&self) -> Result<(), TrainError> {
+        let weights = self.event_weights();
+        let learned = |weights: &[f32]| weights.iter().zip(&self.tally.events).any(|(&w, &count)| w > 0.0 && count > 0);
+        let nothing = self.config.objectives.iter().zip(&weights).filter(|(_, weights)| !learned(weights));
+        let nothing =
+            nothing.map(|((name, objective), _)| format!("objectives.{name} ({})", objective.events.join(", ")));
+        let nothing: Vec<String> = nothing.collect();
+        if nothing.is_empty() {
+            return Ok(());
+        }
+        let (positives, column) = (self.tally.events.iter().sum::<u64>(), &self.data.schema.interactions.event);
+        Err(TrainError::TooLittleData(format!(
+            "of {positives} positives to learn from none is of {}; does the log have the column `{column}`?",
+            nothing.join(" or ")
+        )))
     }
 
     /// By objective, what a positive of each event weighs; without objectives, what the schema says.

@@ -69,8 +69,10 @@ pub(crate) struct Ledger {
     masked: [u64; SOURCES],
     later: [u64; SOURCES],
     masses: [f64; SOURCES],
-    /// Columns by catalog item, and the numbers of columns by source that the batches had.
+    /// Columns by catalog item; there may be too many for what is kept as JSON.
+    #[serde(skip)]
     observed: Vec<u32>,
+    /// The numbers of columns by source that the batches had.
     columns: [u64; Source::SHARED],
 }
 
@@ -78,6 +80,16 @@ impl Ledger {
     /// Nothing was drawn yet, of a catalog of so many items.
     pub(super) fn new(catalog: usize) -> Self {
         Self { observed: vec![0; catalog], ..Self::default() }
+    }
+
+    /// How often each catalog item was a column.
+    pub(super) fn observed(&self) -> &[u32] {
+        &self.observed
+    }
+
+    /// Puts back what was kept.
+    pub(super) fn restore_observed(&mut self, observed: Vec<u32>) {
+        self.observed = observed;
     }
 
     /// Takes down a batch.

@@ -10,6 +10,8 @@ pub(super) struct Schedule {
     pub(super) steps: u64,
     /// Steps from one validation to the next.
     pub(super) validate_every: u64,
+    /// Examples of an epoch.
+    examples: u64,
     /// Steps over which rates fall; a run may end earlier.
     planned: u64,
     warmup_steps: f64,
@@ -19,15 +21,15 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// For so many examples an epoch, each of about `rows_each` rows. `steps` are taken where that is given.
-    pub(super) fn new(config: &TrainConfig, examples: u64, rows_each: f64, steps: Option<u64>) -> Self {
+    /// For so many examples an epoch, each of about `rows_each` rows. There are as many `epochs` as configured where these are not given.
+    pub(super) fn new(config: &TrainConfig, examples: u64, rows_each: f64, epochs: Option<f64>) -> Self {
         let training = &config.training;
         let per_step = (training.batch_size as f64 / rows_each.max(1e-9)).round().clamp(1.0, examples.max(1) as f64);
         let rows = examples as f64 * rows_each;
         let total = (rows * f64::from(training.epochs)).min(training.examples_max as f64);
         let rows_per_step = per_step * rows_each;
         let planned = (total / rows_per_step).ceil().max(1.0) as u64;
-        let steps = steps.unwrap_or(planned);
+        let steps = epochs.map_or(planned, |epochs| (epochs * examples as f64 / per_step).round().max(1.0) as u64);
         let epoch_steps = (rows / rows_per_step).ceil().max(1.0);
         let validate_every = (epoch_steps / f64::from(training.validations_per_epoch)).ceil().max(1.0) as u64;
         let planned = planned.max(steps);
@@ -36,11 +38,17 @@ impl Schedule {
             per_step: per_step as usize,
             steps,
             validate_every,
+            examples,
             planned,
             warmup_steps: training.warmup_share * all,
             final_share: training.final_learning_rate_share,
             hard: [config.negatives.hard_warmup_share * all, config.negatives.hard_ramp_share * all],
         }
+    }
+
+    /// How many epochs so many steps are.
+    pub(super) fn epochs(&self, steps: u64) -> f64 {
+        steps as f64 * self.per_step as f64 / self.examples.max(1) as f64
     }
 
     /// From 0 to 1 during the warm-up, then linearly to the final share.
@@ -77,6 +85,15 @@ mod tests {
         assert_eq!((sequences.per_step, sequences.steps), (5, 30));
         assert_eq!(schedule("[training]\nbatch_size = 100\nexamples_max = 250", 1000, 1.0).steps, 3);
         assert_eq!(schedule(text, 30, 1.0).per_step, 30, "no more than there are");
+    }
+
+    #[test]
+    fn epochs_are_the_same_of_more_examples_of_more_rows() {
+        let config = TrainConfig::from_toml("[training]\nbatch_size = 100\nepochs = 3").unwrap();
+        let first = Schedule::new(&config, 50, 4.0, None);
+        // All users again, each with one more row to find.
+        let again = Schedule::new(&config, 50, 5.0, Some(first.epochs(4)));
+        assert_eq!((first.per_step, first.epochs(4), again.per_step, again.steps), (25, 2.0, 20, 5));
     }
 
     #[test]

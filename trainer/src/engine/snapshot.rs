@@ -33,6 +33,7 @@ impl Snapshot {
     }
 }
 
-fn weights(model: &TwoTower) -> Vec<Tensor> {
+/// By side, in the order of their names.
+pub(super) fn weights(model: &TwoTower) -> Vec<Tensor> {
     Side::BOTH.iter().flat_map(|&side| model.weights(side).into_values()).collect()
 }

@@ -2,7 +2,12 @@
 //!
 //! Users' timelines are visited one by one, and only the queries that are asked are kept, whatever the length of the log.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, HashSet},
+    ops::Deref,
+    sync::Arc,
+};
 
 use pagoda_model::schema::Split;
 
@@ -16,17 +21,39 @@ use crate::{
 pub(crate) struct Query {
     pub(crate) user: u32,
     /// Catalog items, oldest first. They are the user's history, and they are removed from the ranking.
-    pub(crate) seen: Vec<u32>,
+    pub(crate) seen: Seen,
     /// Catalog items, distinct, none of them seen.
     pub(crate) relevant: Vec<u32>,
     /// Of each of these, the places of the events that the user has with it in the part, at whatever time.
     pub(crate) events: Vec<Vec<u8>>,
 }
 
+/// A user's items up to some time. Queries of one user share them, so that a long history is held once.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    items: Arc<[u32]>,
+    count: usize,
+}
+
 impl Query {
     /// What a user would like, whatever turns out to be.
     pub(crate) fn of_user(user: u32, seen: &[u32]) -> Self {
-        Self { user, seen: seen.to_vec(), relevant: Vec::new(), events: Vec::new() }
+        let seen = Seen { items: seen.into(), count: seen.len() };
+        Self { user, seen, relevant: Vec::new(), events: Vec::new() }
+    }
+}
+
+impl Deref for Seen {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        &self.items[..self.count]
+    }
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
     }
 }
 
@@ -76,6 +103,7 @@ impl Drawn {
     /// Made just before each positive of the part: earlier ones, of the same part too, are its history. The model is not retrained.
     fn ask_per_positive(&mut self, timeline: Timeline<'_>) {
         let (part, mut known, mut noted) = (self.part, HashSet::new(), 0);
+        let items: OnceCell<Arc<[u32]>> = OnceCell::new();
         for (number, row) in timeline.rows().enumerate().filter(|(_, row)| row.part == part) {
             let seen: &[u32] = timeline.before(row.timestamp);
             known.extend(seen[noted..].iter().copied());
@@ -84,9 +112,10 @@ impl Drawn {
                 self.repeats += 1;
             } else {
                 self.ask(number, row, || Query {
+                    user: row.user,
+                    seen: Seen { items: Arc::clone(items.get_or_init(|| timeline.items.into())), count: noted },
                     relevant: vec![row.item],
                     events: vec![events(timeline, part, row.item)],
-                    ..Query::of_user(row.user, seen)
                 });
             }
         }
@@ -113,7 +142,7 @@ impl Drawn {
             let part = self.part;
             self.ask(number, row, || {
                 let events = relevant.iter().map(|&item| events(timeline, part, item)).collect();
-                Query { user: row.user, seen, relevant, events }
+                Query { relevant, events, ..Query::of_user(row.user, &seen) }
             });
         }
     }
@@ -194,6 +223,8 @@ mod tests {
     fn a_temporal_query_knows_what_came_before_it_even_in_the_test_period() {
         let protocol = asked(&data(&[(0, 1), (1, 1), (0, 2), (0, 3)], Split::Temporal), Part::Test);
         assert_eq!(protocol.queries, [query(0, &[1], &[2]), query(0, &[1, 2], &[3])]);
+        let [first, second] = [0, 1].map(|n| &protocol.queries[n].seen.items);
+        assert!(Arc::ptr_eq(first, second), "a long history is held once, not once a query");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`MiningLog`]: what mining may know of a data set. Of the log only the training part gets past here.
 
-use pagoda_dataset::{Dataset, HISTORY_LIMIT};
+use pagoda_dataset::{Dataset, history_limit};
 use pagoda_model::{Entity, FeatureValue, Schema};
 
 use super::AskedUser;
@@ -75,7 +75,7 @@ impl MiningLog {
     pub(super) fn asked(&self, positives: &Timeline<'_>, time: i64) -> AskedUser {
         let mut entity = self.data.users[positives.user as usize].clone();
         let known = positives.before(time);
-        let history = known[known.len().saturating_sub(HISTORY_LIMIT)..].to_vec();
+        let history = known[known.len().saturating_sub(history_limit(&self.data.schema))..].to_vec();
         if let Some((name, _)) = self.data.schema.history() {
             let ids = history.iter().map(|&item| self.data.catalog[item as usize].id.clone()).collect();
             entity.features.insert(name.to_owned(), FeatureValue::Texts(ids));

@@ -107,8 +107,10 @@ pub struct UserExample {
     pub user: String,
     /// Titles of the latest items of the history, the newest first.
     pub history: Vec<String>,
-    /// Titles of the relevant items.
+    /// Titles of the first relevant items.
     pub relevant: Vec<String>,
+    /// How many relevant items there are.
+    pub relevant_count: usize,
     /// The first candidates, the best first.
     pub recalled: Vec<RecalledItem>,
 }

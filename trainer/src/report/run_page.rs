@@ -202,7 +202,7 @@ fn user(example: &UserExample) -> Markup {
     html! {
         article {
             h3 { "User " (text(&example.user)) }
-            p.about { (hits) " of " (example.relevant.len()) " relevant items among the first " (example.recalled.len()) }
+            p.about { (hits) " of " (example.relevant_count) " relevant items among the first " (example.recalled.len()) }
             h4 { "History, newest first" }
             (titles(&example.history))
             h4 { "Relevant" }

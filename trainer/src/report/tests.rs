@@ -43,6 +43,7 @@ fn run_of(text: &str) -> RunReport {
             user: text.into(),
             history: vec![text.into()],
             relevant: vec![text.into()],
+            relevant_count: 9,
             recalled: vec![RecalledItem { title: text.into(), score: 0.5, hit: true }],
         }],
         stages: vec![(text.into(), 12.0)],
@@ -122,7 +123,7 @@ fn a_page_fetches_nothing_and_describes_its_charts() {
 #[test]
 fn the_figures_are_on_the_page() {
     let page = html(|out| run_of("run").write_html(out));
-    for shown in ["0.2500", "+100.0 %", "1,234", "5,678", "49.9 %", "75.0 %", "12 s"] {
+    for shown in ["0.2500", "+100.0 %", "1,234", "5,678", "49.9 %", "75.0 %", "12 s", "1 of 9 relevant"] {
         assert!(page.contains(shown), "{shown}");
     }
     let page = html(|out| comparison_of("runs").write_html(out));

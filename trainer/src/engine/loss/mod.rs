@@ -286,8 +286,9 @@ impl<'i, 'a, 'o> Group<'i, 'a, 'o> {
         let dim = input.dim;
         let user = &input.users[row * dim..(row + 1) * dim];
         let positive = &input.positives[row * dim..(row + 1) * dim];
-        let shift = |&(column, log_q): &(u32, f32)| (column as usize, log_q * input.settings.0.temperature);
-        input.adjusted.list(row).iter().map(shift).for_each(|(column, shift)| scores[column] -= shift);
+        let adjusted = input.adjusted.list(row);
+        let temperature = input.settings.0.temperature;
+        adjusted.iter().for_each(|&(column, log_q)| scores[column as usize] -= log_q * temperature);
         input.masked.list(row).iter().for_each(|&column| scores[column as usize] = MASKED);
         let own = input.private_rows.list(row);
         let mut private: Vec<f32> = own.iter().map(|&number| dot(user, input.private_vector(number))).collect();
@@ -298,6 +299,9 @@ impl<'i, 'a, 'o> Group<'i, 'a, 'o> {
         };
         let row_scores = Row { positive: dot(user, positive), columns: scores, private: &mut private, log_q };
         let RowLoss { loss, d_positive, scale, d_temperature } = input.settings.0.loss(row_scores);
+        // What was subtracted from a score as a part of its logit does not move with the temperature.
+        let moved: f32 = adjusted.iter().map(|&(column, log_q)| scores[column as usize] * log_q).sum();
+        let d_temperature = d_temperature - scale * moved;
         let share = input.weights[row] * self.unit;
         self.sums.loss += f64::from(share) * f64::from(loss);
         self.sums.d_temperature += f64::from(share) * f64::from(d_temperature);

@@ -147,10 +147,7 @@ fn gradients_agree_with_finite_differences() {
         }
     }
     let case = Case::new(LossKind::Softmax, 7, 13);
-    // The adjustment of a logit does not move with the temperature.
-    let difference =
-        difference(&Case { adjusted: (0..7).map(|_| []).collect(), ..case.clone() }, |c| &mut c.temperature);
-    let found = Case { adjusted: (0..7).map(|_| []).collect(), ..case }.output(13).d_temperature;
+    let (difference, found) = (difference(&case, |c| &mut c.temperature), case.output(13).d_temperature);
     assert!((difference - f64::from(found)).abs() < 1e-3, "temperature: {difference} {found}");
 }
 
@@ -179,12 +176,18 @@ fn columns_that_are_not_learned_have_no_gradient_and_change_nothing_else() {
 #[test]
 fn masses_are_the_sums_of_derivatives_by_source() {
     let case = Case::new(LossKind::Softmax, 9, 20);
-    let output = case.output(20);
-    assert_eq!(output.masses.len(), 3);
-    // Of a softmax the derivatives by all scores of a row sum to zero, so those of negatives are the positive's, negated.
-    let all: f64 = output.masses.iter().sum();
-    let by_rows = case.masked.len();
-    assert!(all > 0.0 && output.masses.iter().all(|&m| m > 0.0), "{:?} {by_rows}", output.masses);
+    let masses = case.output(20).masses;
+    // What is subtracted from a logit is to the score as -1 to 1 / temperature.
+    let mass = |field: Field, numbers: std::ops::Range<usize>| -> f64 {
+        numbers.map(|at| -difference(&case, |case| &mut field(case)[at])).sum::<f64>() / f64::from(case.temperature)
+    };
+    let expected = [
+        mass(|case| &mut case.log_q[1], 0..10),
+        mass(|case| &mut case.log_q[1], 10..20),
+        mass(|case| &mut case.log_q[2], 0..case.log_q[2].len()),
+    ];
+    assert_eq!(masses.len(), expected.len());
+    assert!(masses.iter().zip(expected).all(|(m, e)| e > 0.1 && (m - e).abs() < 2e-3), "{masses:?} {expected:?}");
 }
 
 #[test]
