@@ -307,12 +307,14 @@ impl Store {
 
     async fn put_parts(&self, upload: &mut dyn MultipartUpload, bytes: &Bytes) -> object_store::Result<()> {
         let part_bytes = self.options.part_bytes.max(PART_BYTES_MIN) as usize;
-        let part = |start| bytes.slice(start..bytes.len().min(start + part_bytes));
-        let parts = (0..bytes.len()).step_by(part_bytes).map(|start| upload.put_part(part(start).into()));
         // They share the line.
         let carried = (part_bytes * PARTS_AT_ONCE) as u64;
-        let puts = futures::stream::iter(parts).map(|put| self.limited(carried, put));
-        puts.buffer_unordered(PARTS_AT_ONCE).try_collect().await
+        let mut puts = Vec::new();
+        for start in (0..bytes.len()).step_by(part_bytes) {
+            let part = bytes.slice(start..bytes.len().min(start + part_bytes));
+            puts.push(self.limited(carried, upload.put_part(part.into())));
+        }
+        futures::stream::iter(puts).buffer_unordered(PARTS_AT_ONCE).try_collect().await
     }
 
     /// Makes durable that the objects which can be seen in a folder are there: in a directory one can be seen whose put failed to flush it. Elsewhere

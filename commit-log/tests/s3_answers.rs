@@ -123,8 +123,14 @@ impl Server {
             // What has gone up lies at paths of their own until it is put together.
             "POST" | "DELETE" => {
                 let (path, _) = path.split_once('?').unwrap();
-                let parts = objects.extract_if(.., |part, _| part.starts_with(&format!("{path}?partNumber=")));
-                let whole = parts.flat_map(|(_, bytes)| bytes).collect();
+                let (parts, mut whole) = (format!("{path}?partNumber="), Vec::new());
+                objects.retain(|part, bytes| {
+                    let is_part = part.starts_with(&parts);
+                    if is_part {
+                        whole.append(bytes);
+                    }
+                    !is_part
+                });
                 if method == "POST" {
                     objects.insert(path.to_owned(), whole);
                 }

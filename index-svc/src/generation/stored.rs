@@ -251,6 +251,8 @@ impl Generations {
         for path in paths {
             self.store.delete(&path).await?;
         }
+        // With what puts that were killed have left there.
+        self.store.delete_folder(&format!("{}/{id}", self.prefix)).await?;
         if let Some(cache) = &self.local.cache {
             cache.forget(id);
         }
@@ -293,7 +295,7 @@ impl Generations {
 
     /// An object that is there already has the same bytes: the id is made from their digests.
     async fn put(&self, id: &GenerationId, name: &str, bytes: Bytes) -> Result<(), IndexError> {
-        self.create(id, name, bytes).await.map(drop)
+        Ok(self.store.put_vouched(&self.path(id, name), bytes).await?)
     }
 
     /// Writes an object; false where one is there already.
