@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{BufRead, BufReader, Read, Write},
+    mem,
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
@@ -123,8 +124,10 @@ impl Server {
             // What has gone up lies at paths of their own until it is put together.
             "POST" | "DELETE" => {
                 let (path, _) = path.split_once('?').unwrap();
-                let parts = objects.extract_if(.., |part, _| part.starts_with(&format!("{path}?partNumber=")));
-                let whole = parts.flat_map(|(_, bytes)| bytes).collect();
+                let is_part = |(part, _): &(String, _)| part.starts_with(&format!("{path}?partNumber="));
+                let (parts, others): (BTreeMap<_, _>, _) = mem::take(&mut *objects).into_iter().partition(is_part);
+                *objects = others;
+                let whole = parts.into_values().flatten().collect();
                 if method == "POST" {
                     objects.insert(path.to_owned(), whole);
                 }
