@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{BufRead, BufReader, Read, Write},
+    mem,
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
@@ -123,14 +124,10 @@ impl Server {
             // What has gone up lies at paths of their own until it is put together.
             "POST" | "DELETE" => {
                 let (path, _) = path.split_once('?').unwrap();
-                let (parts, mut whole) = (format!("{path}?partNumber="), Vec::new());
-                objects.retain(|part, bytes| {
-                    let is_part = part.starts_with(&parts);
-                    if is_part {
-                        whole.append(bytes);
-                    }
-                    !is_part
-                });
+                let is_part = |(part, _): &(String, _)| part.starts_with(&format!("{path}?partNumber="));
+                let (parts, others): (BTreeMap<_, _>, _) = mem::take(&mut *objects).into_iter().partition(is_part);
+                *objects = others;
+                let whole = parts.into_values().flatten().collect();
                 if method == "POST" {
                     objects.insert(path.to_owned(), whole);
                 }
