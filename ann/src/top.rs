@@ -58,7 +58,7 @@ impl Top {
         self.hits
     }
 
-    /// Raises the threshold to the score of the k-th best, once there are so many. Costs in proportion to k, unless nothing was offered since.
+    /// Raises the threshold to the score of the k-th best, once there are so many: of no best to infinity. Costs in proportion to k, unless nothing was offered since.
     pub(crate) fn tighten(&mut self) {
         if !self.is_loose {
             return;
@@ -102,8 +102,8 @@ mod tests {
                     top.tighten();
                     let mut best: Vec<f32> = hits.iter().rev().take(n).map(|hit| hit.score).collect();
                     best.sort_by(|a, b| b.total_cmp(a));
-                    let kth = k.checked_sub(1).and_then(|at| best.get(at).copied());
-                    prop_assert_eq!(top.threshold(), kth.unwrap_or(f32::NEG_INFINITY));
+                    let kth = |at: usize| best.get(at).copied().unwrap_or(f32::NEG_INFINITY);
+                    prop_assert_eq!(top.threshold(), k.checked_sub(1).map_or(f32::INFINITY, kth));
                 }
             }
             let mut expected = hits;
