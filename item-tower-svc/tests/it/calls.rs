@@ -34,9 +34,9 @@ async fn without_a_model_calls_are_told_to_come_back_and_a_model_that_is_registe
 async fn a_newest_model_whose_bytes_changed_is_refused_and_the_one_before_it_embeds_also_after_a_restart() {
     let before = Service::with_model().await;
     let version = bundle::version(2);
+    before.register(version).await;
     let manifest = FileRef::of(&bundle::files(version)["manifest.json"].clone().into());
     before.store.put(&manifest.path(), "changed".into()).await.unwrap();
-    before.register(version).await;
 
     let mut service = Service::start_on(before.store.clone()).await;
     service.catalog(&["a,1|0"]).await;
