@@ -138,8 +138,10 @@ mod tests {
         // Whichever of the two is started first, and be it late: the idle one is never done.
         let stuck = || {
             let found = scheduling();
-            while found.0 == SCHED_IDLE {
-                thread::park();
+            if found.0 == SCHED_IDLE {
+                loop {
+                    thread::park();
+                }
             }
             Ok(found)
         };

@@ -103,6 +103,8 @@ mod tests {
         item::Value,
     };
 
+    type ValueOf = fn(u32) -> Value;
+
     fn text(text: String) -> Value {
         Value::Texts(vec![text.into()])
     }
@@ -110,7 +112,7 @@ mod tests {
     #[test]
     fn attributes_take_no_more_than_is_guessed_by_their_bytes_and_not_far_less() {
         let (texts, numbers) = ((AttributeKind::Text, TEXTS_TIMES), (AttributeKind::Integer, NUMBERS_TIMES));
-        let values: [(_, fn(u32) -> Value); 5] = [
+        let values: [(_, ValueOf); 5] = [
             (texts, |n| text(n.to_string())),
             (texts, |n| text(format!("a title, {n}"))),
             (texts, |n| text((n % 9).to_string())),
