@@ -103,8 +103,6 @@ mod tests {
         item::Value,
     };
 
-    type ValueOf = fn(u32) -> Value;
-
     fn text(text: String) -> Value {
         Value::Texts(vec![text.into()])
     }
@@ -112,7 +110,8 @@ mod tests {
     #[test]
     fn attributes_take_no_more_than_is_guessed_by_their_bytes_and_not_far_less() {
         let (texts, numbers) = ((AttributeKind::Text, TEXTS_TIMES), (AttributeKind::Integer, NUMBERS_TIMES));
-        let values: [(_, ValueOf); 5] = [
+        type Made = fn(u32) -> Value;
+        let values: [(_, Made); 5] = [
             (texts, |n| text(n.to_string())),
             (texts, |n| text(format!("a title, {n}"))),
             (texts, |n| text((n % 9).to_string())),
