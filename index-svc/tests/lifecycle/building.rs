@@ -12,7 +12,7 @@ use crate::harness::{Index, items, memory, until};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_build_whose_caller_went_away_keeps_its_place_until_it_ends_and_is_not_stored() {
     let store = memory();
-    let index = Index::holding(&store, &["build.threads=1"], 0..4).await;
+    let index = Index::holding(&store, &["build.threads=1", "build.nice=0"], 0..4).await;
     let all = items(0..20_000);
     let spec = proto::IndexSpec { kind: proto::IndexKind::Hnsw.into(), ..Default::default() };
     let header = proto::GenerationHeader { spec: Some(spec), ..index.header(all.len()) };
