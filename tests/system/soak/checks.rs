@@ -13,8 +13,8 @@ use super::{
 };
 use crate::index_calls::{self, SPACE, until_answered};
 
-/// Queries of one call.
-const QUERIES: usize = 256;
+/// Items that are asked for in one call, each by all of its values: a commit that nobody acknowledged may become visible between two calls.
+const ITEMS: usize = 128;
 /// Items that are looked at for each query: where one is gone, the next is another's.
 const K: u32 = 3;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -73,12 +73,14 @@ fn check_count(items: &[Item], status: &GetIndexStatusResponse) {
 
 /// Asks for every value that any item may have, and for the last one of those that should be gone.
 async fn look(target: &Target, items: &[Item], head: u64) -> Looked {
-    let asked: Vec<(u32, Value)> = (0..)
-        .zip(items)
-        .flat_map(|(number, item)| values(item).into_iter().map(move |value| (number, value)))
-        .collect();
+    let numbered: Vec<(u32, &Item)> = (0..).zip(items).collect();
     let mut looked = Looked::new();
-    for some in asked.chunks(QUERIES) {
+    for items in numbered.chunks(ITEMS) {
+        let asked = |(number, item): &(u32, &Item)| {
+            let number = *number;
+            values(item).into_iter().map(move |value| (number, value))
+        };
+        let some: Vec<(u32, Value)> = items.iter().flat_map(asked).collect();
         let request = BatchSearchRequest {
             space_id: SPACE.into(),
             embeddings: some.iter().map(|(number, value)| catalog::embedding_of(*number, *value)).collect(),
