@@ -56,6 +56,21 @@ fn an_import_leaves_an_edited_schema_and_says_how_to_replace_it() {
 }
 
 #[test]
+fn generated_data_replaces_nothing_but_generated_data() {
+    let place = Place::new();
+    let generate = ["generate", "--out", "data", "--users", "100", "--items", "200", "--impressions", "5000"];
+    place.ok(&generate);
+    place.ok(&generate);
+    fs::write(place.path("data/notes.txt"), "kept").unwrap();
+    let refused = place.refused(&generate);
+    assert!(refused.contains("`notes.txt`"), "{refused}");
+    fs::remove_file(place.path("data/notes.txt")).unwrap();
+    fs::remove_file(place.path("data/world.toml")).unwrap();
+    let refused = place.refused(&generate);
+    assert!(refused.contains("was not generated") && place.path("data/schema.toml").exists(), "{refused}");
+}
+
+#[test]
 fn an_unknown_format_lists_those_there_are() {
     let place = Place::new();
     let message = place.refused(&["import", "movielens-xml", ".", "--out", "data"]);

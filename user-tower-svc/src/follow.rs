@@ -92,10 +92,12 @@ impl RegistryFollower {
         Self { registry, entrance, models_max, models: Vec::new(), refused: BTreeSet::new() }
     }
 
-    /// Looks once. A broken artefact is refused, said and passed over: what serves goes on serving.
+    /// Looks once. A broken artefact is refused, said and passed over: what serves goes on serving. Users' features come first: a process with a model and
+    /// without them is ready, and answers known users as strangers.
     pub(crate) async fn step(&mut self) -> Result<(), RegistryError> {
+        let users = self.follow_users().await;
         self.follow_models().await?;
-        self.follow_users().await
+        users
     }
 
     /// Holds the newest models and, beside them, the newest of each space that the index holds: however many are registered before the next refresh, users

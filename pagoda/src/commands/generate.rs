@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::Result;
-use pagoda_simulator::{Config, World};
+use anyhow::{Result, bail};
+use pagoda_simulator::{Config, WORLD_FILE, World};
 use serde_json::json;
 
 use crate::{
@@ -11,6 +11,9 @@ use crate::{
     output::{count, say, say_json},
     progress::Stages,
 };
+
+/// What a generated directory holds.
+const GENERATED: [&str; 5] = ["schema.toml", "users.parquet", "items.parquet", "interactions.parquet", WORLD_FILE];
 
 pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let (_, written) = write(&args.size, &args.out)?;
@@ -34,6 +37,7 @@ pub(crate) fn generate(size: &SizeArgs, out: &Path) -> Result<World> {
 }
 
 fn write(size: &SizeArgs, out: &Path) -> Result<(World, pagoda_simulator::Written)> {
+    require_generated(out)?;
     let default = Config::default();
     let world = World::new(Config {
         users: size.users.unwrap_or(default.users),
@@ -45,6 +49,25 @@ fn write(size: &SizeArgs, out: &Path) -> Result<(World, pagoda_simulator::Writte
     let written = world.write(out, &mut |done, total| stages.show("generate", done, total, String::new()))?;
     stages.end();
     Ok((world, written))
+}
+
+/// What is there is replaced; so nothing may be there that was not generated.
+fn require_generated(out: &Path) -> Result<()> {
+    let Ok(entries) = out.read_dir() else { return Ok(()) };
+    let names: Vec<String> =
+        entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into())).collect();
+    let is_generated = |name: &String| GENERATED.contains(&name.as_str());
+    let found = names.iter().find(|name| !is_generated(name));
+    let found = found.or(names.first().filter(|_| !names.iter().any(|name| name == WORLD_FILE)));
+    match found {
+        Some(found) => {
+            bail!(
+                "--out {}: there is `{found}`, which was not generated and would be lost; name another",
+                out.display()
+            )
+        }
+        None => Ok(()),
+    }
 }
 
 fn say_written(written: &pagoda_simulator::Written) {
