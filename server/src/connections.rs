@@ -50,7 +50,8 @@ pub(crate) fn accepted(listener: TcpListener, patience: Patience) -> impl Stream
     })
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+/// The next connection, however long it takes until one can be accepted.
+pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
     let mut failing = false;
     loop {
         match listener.accept().await {

@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::stack;
+use crate::{connections, stack};
 
 /// Seconds, from a fast recall to a slow refresh.
 const LATENCY_BUCKETS_S: [f64; 16] =
@@ -48,17 +48,12 @@ async fn accept(listener: TcpListener, handle: PrometheusHandle) {
     let places = Arc::new(Semaphore::new(SCRAPES_AT_ONCE));
     // The semaphore is never closed.
     while let Ok(place) = places.clone().acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let handle = handle.clone();
-                tokio::spawn(async move {
-                    let _place = place;
-                    // Who does not take the answer is not told why.
-                    let _ = timeout(SCRAPE_TIMEOUT, answer(stream, &handle)).await;
-                });
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
+        let (stream, handle) = (connections::accept(&listener).await, handle.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            // Who does not take the answer is not told why.
+            let _ = timeout(SCRAPE_TIMEOUT, answer(stream, &handle)).await;
+        });
     }
 }
 
